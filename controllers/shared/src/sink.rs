@@ -1,0 +1,122 @@
+//! Where actions go, and what becomes of a key whose actions failed.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tracing::info;
+
+/// Carries out actions: against the API server, into a shadow report, on a simulated cluster.
+pub trait Sink<A>: Send + Sync {
+    /// What is known after success, for instance the written version.
+    type Done;
+    /// Why an action failed.
+    type Error;
+
+    /// Carries out one action.
+    fn apply(&self, action: &A) -> impl Future<Output = Result<Self::Done, Self::Error>> + Send;
+}
+
+/// What the queue does with a key after an error. Decided in one place per crate, `Error::retry` (STY-33).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Not before the next change of something the key depends on.
+    OnChange,
+    /// After this time; longer when it happens again and again.
+    Soon(Duration),
+    /// With the key's exponential back-off and the overall rate (STY-22).
+    Backoff,
+    /// Like [`Retry::Backoff`], but given up after so many retries until the next change (15 for a
+    /// Deployment).
+    Drop {
+        /// Retries before the key is dropped.
+        after: u32,
+    },
+}
+
+/// Writes nothing: counts and logs each action as it would be serialised into a shadow report.
+#[derive(Debug)]
+pub struct ShadowSink {
+    controller: &'static str,
+    actions: AtomicU64,
+}
+
+impl ShadowSink {
+    /// A sink for that controller.
+    #[must_use]
+    pub fn new(controller: &'static str) -> Self {
+        Self {
+            controller,
+            actions: AtomicU64::new(0),
+        }
+    }
+
+    /// Actions so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.actions.load(Ordering::Relaxed)
+    }
+}
+
+impl<A: Serialize + Sync> Sink<A> for ShadowSink {
+    type Done = ();
+    type Error = Unserialisable;
+
+    async fn apply(&self, action: &A) -> Result<(), Unserialisable> {
+        let action = serde_json::to_string(action).map_err(|source| Unserialisable { source })?;
+        self.actions.fetch_add(1, Ordering::Relaxed);
+        info!(
+            controller = self.controller,
+            action, "action planned, not carried out"
+        );
+        Ok(())
+    }
+}
+
+/// An action that has no serialised form; a mistake in its type.
+#[derive(Debug, thiserror::Error)]
+#[error("action cannot be serialised")]
+pub struct Unserialisable {
+    #[source]
+    source: serde_json::Error,
+}
+
+/// Whether a controller acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Plans and acts.
+    #[default]
+    Active,
+    /// Plans and reports; writes nothing.
+    Shadow,
+    /// Does not run.
+    Off,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Shadow => "shadow",
+            Self::Off => "off",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn inv_13_the_shadow_sink_counts_and_writes_nothing() {
+        let sink = ShadowSink::new("replicaset");
+        sink.apply(&serde_json::json!({ "CreatePods": { "count": 3 } }))
+            .await
+            .unwrap();
+        sink.apply(&serde_json::json!("DeletePod")).await.unwrap();
+        assert_eq!(sink.count(), 2);
+    }
+}
