@@ -1,0 +1,115 @@
+//! What every cluster has from its first moment (API-178, API-503).
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    request::{Query, ResourcePath},
+    server::{Core, Error, Result},
+    store::Key,
+    verbs::{Call, FieldValidation, WriteOptions, create::create_object},
+};
+
+const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// Creates what is missing, through the same path as requests.
+pub(crate) fn create_missing(core: &Arc<Core>) -> Result<()> {
+    for name in NAMESPACES {
+        ensure(core, "", "namespaces", None, json!({"metadata": {"name": name}}))?;
+    }
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "For system pods that the cluster needs and that may move to another node.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "For system pods that must not be moved from their node.",
+        ),
+    ] {
+        let class = json!({"metadata": {"name": name}, "value": value, "description": description});
+        ensure(core, "scheduling.k8s.io", "priorityclasses", None, class)?;
+    }
+    let address = core
+        .addresses
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .first();
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let service = json!({
+        "metadata": {"name": "kubernetes", "labels": labels},
+        "spec": {
+            "clusterIP": address, "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+        },
+    });
+    ensure(core, "", "services", Some("default"), service)?;
+    let slice = json!({
+        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+    });
+    ensure(core, "discovery.k8s.io", "endpointslices", Some("default"), slice)
+}
+
+fn ensure(
+    core: &Arc<Core>,
+    group: &str,
+    resource: &str,
+    namespace: Option<&str>,
+    object: Value,
+) -> Result<()> {
+    let name = object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let failed = |message: String| Error::Bootstrap {
+        object: format!("{resource} {name}"),
+        message,
+    };
+    let kinds = core.registry.kinds();
+    let kind = kinds
+        .get(group, "v1", resource)
+        .ok_or_else(|| failed("not served".to_owned()))?;
+    if core
+        .store
+        .get(&kind.table, &Key::new(namespace.unwrap_or_default(), &name))
+        .is_some()
+    {
+        return Ok(());
+    }
+    let headers = HeaderMap::new();
+    let mut call = Call {
+        core,
+        kind: Arc::clone(kind),
+        path: ResourcePath {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: None,
+            subresource: None,
+            watch: false,
+        },
+        query: Query::default(),
+        headers: &headers,
+        stop: CancellationToken::new(),
+        body: Bytes::new(),
+        duplicates: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let options = WriteOptions {
+        dry_run: false,
+        field_validation: FieldValidation::Ignore,
+    };
+    create_object(&mut call, object, options)
+        .map(|_| ())
+        .map_err(|failure| failed(failure.message))
+}

@@ -1,0 +1,74 @@
+//! What kube-controller-manager does besides workloads, so that a cluster without it behaves as users expect: garbage
+//! collection (API-170 to API-174), the end of namespaces (API-176, API-177), default service accounts and the root
+//! certificate (API-178). Each part is a loop around a `kube::Client` and can be switched off, for API servers where the
+//! real one runs.
+
+pub mod gc;
+pub mod namespaces;
+pub mod service_accounts;
+
+mod backlog;
+mod discovery;
+pub(crate) mod follow;
+mod graph;
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+
+/// Which parts run. The default is all.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Delete what has lost its owners.
+    pub garbage_collector: bool,
+    /// Empty and finish namespaces that are being deleted.
+    pub namespaces: bool,
+    /// Create service account `default` in every namespace.
+    pub service_accounts: bool,
+    /// Certificate authority, as PEM, to publish in every namespace; `None`: do not.
+    pub root_ca: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            garbage_collector: true,
+            namespaces: true,
+            service_accounts: true,
+            root_ca: None,
+        }
+    }
+}
+
+/// Runs the parts that are switched on until `stop`. Failed requests are repeated with pauses.
+pub async fn run(client: Client, config: Config, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let collector = async {
+        if config.garbage_collector {
+            gc::run(client.clone(), Arc::clone(&clock), stop.clone()).await;
+        }
+    };
+    let namespaces = async {
+        if config.namespaces {
+            namespaces::run(client.clone(), Arc::clone(&clock), stop.clone()).await;
+        }
+    };
+    let accounts = async {
+        let wanted = service_accounts::Config {
+            default_account: config.service_accounts,
+            root_ca: config.root_ca.clone(),
+        };
+        if wanted.default_account || wanted.root_ca.is_some() {
+            service_accounts::run(client.clone(), wanted, stop.clone()).await;
+        }
+    };
+    // Separate allocations: the three loops together are a large future.
+    futures::join!(Box::pin(collector), Box::pin(namespaces), Box::pin(accounts));
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

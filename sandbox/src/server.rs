@@ -1,0 +1,317 @@
+//! The server: its state, its configuration, and what owns it.
+
+use std::{
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bootstrap,
+    clock::{Clock, WallClock},
+    crd, persist,
+    registry::Registry,
+    service::ApiService,
+    services::Addresses,
+    store::{Change, Revision, Store, TableName},
+};
+
+/// How a server behaves.
+#[derive(Clone)]
+pub struct Config {
+    /// Whether objects of built-in kinds are decoded and validated. Off, objects are stored as sent, unknown fields
+    /// included, after defaulting. Default: on.
+    pub validation: bool,
+    /// Seed of everything random: uids, name suffixes, cluster IPs. Default: drawn anew by each server.
+    pub seed: Option<u64>,
+    /// Source of timestamps. Default: the wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Range of cluster IPs: network address and prefix length. Default: 10.0.0.0/16 (API-480).
+    pub service_range: (Ipv4Addr, u8),
+    /// Changes kept per resource for watches and paged lists. Default: 10,000.
+    pub history: usize,
+    /// Directory from which the state is loaded at start and to which [`Server::save`] writes it. Default: none.
+    pub data: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            validation: true,
+            seed: None,
+            clock: Arc::new(WallClock),
+            service_range: (Ipv4Addr::new(10, 0, 0, 0), 16),
+            history: 10_000,
+            data: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("validation", &self.validation)
+            .field("seed", &self.seed)
+            .field("service_range", &self.service_range)
+            .field("history", &self.history)
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What can go wrong outside of requests.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The snapshot of an earlier run could not be read.
+    #[error("read the snapshot {path}")]
+    Load {
+        /// File that was read.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A snapshot could not be written.
+    #[error("write the snapshot {path}")]
+    Save {
+        /// File that was written.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server was started without a data directory.
+    #[error("no data directory is configured")]
+    NoDataDirectory,
+    /// The service range is not a usable IPv4 network.
+    #[error("service range {address}/{prefix} must be an IPv4 network with a prefix of 8 to 28")]
+    ServiceRange {
+        /// Network address as configured.
+        address: Ipv4Addr,
+        /// Prefix length as configured.
+        prefix: u8,
+    },
+    /// An object that every cluster has could not be made.
+    #[error("create {object} at start: {message}")]
+    Bootstrap {
+        /// Kind and name.
+        object: String,
+        /// What the server answered itself.
+        message: String,
+    },
+    /// A certificate could not be generated.
+    #[error("generate certificates")]
+    Certificate(#[source] rcgen::Error),
+    /// Generated certificates do not make a TLS configuration.
+    #[error("configure TLS")]
+    Tls(#[source] rustls::Error),
+    /// The kubeconfig could not be written as YAML.
+    #[error("write kubeconfig")]
+    Kubeconfig(#[source] serde_saphyr::SerializeError),
+    /// The listener failed.
+    #[error("accept connections")]
+    Accept(#[source] std::io::Error),
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that requests work on.
+pub(crate) struct Core {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) config: Config,
+    pub(crate) addresses: Mutex<Addresses>,
+    /// Ends the watches that are open now.
+    watches: Mutex<CancellationToken>,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl Core {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.clock.now()
+    }
+
+    /// The present moment as objects show it: RFC 3339 in whole seconds (API-75).
+    pub(crate) fn timestamp(&self) -> String {
+        timestamp(self.now())
+    }
+
+    /// What ends a watch that is opened now.
+    pub(crate) fn end_of_watches(&self) -> CancellationToken {
+        self.watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Runs `draw` with the server's random generator.
+    pub(crate) fn random<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A random UUID of version 4.
+    pub(crate) fn uid(&self) -> String {
+        let bits = self.random(|random| random.u128(..));
+        let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let hex = format!("{bits:032x}");
+        let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default().to_owned();
+        [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+    }
+
+    /// A name from `generateName` (API-68).
+    pub(crate) fn generated_name(&self, base: &str) -> String {
+        const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+        let mut end = base.len().min(58);
+        while !base.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut name = base.get(..end).unwrap_or_default().to_owned();
+        self.random(|random| {
+            name.extend((0..5).filter_map(|_| random.choice(ALPHABET).map(|&letter| char::from(letter))));
+        });
+        name
+    }
+}
+
+/// RFC 3339 in whole seconds.
+pub(crate) fn timestamp(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}
+
+/// An API server in this process. Cheap to clone; all clones are the same server.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) core: Arc<Core>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("config", &self.core.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Starts a server: loads the snapshot if there is one, and creates what every cluster has. No task runs until a
+    /// client asks for something.
+    ///
+    /// # Errors
+    /// When the configuration is not usable or the snapshot cannot be read.
+    pub fn start(config: Config) -> Result<Self> {
+        let snapshot = config.data.as_deref().map(persist::load).transpose()?.flatten();
+        let start = snapshot
+            .as_ref()
+            .map_or(Revision(0), persist::Snapshot::next_start);
+        let random = config
+            .seed
+            .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let core = Core {
+            store: Store::new(start, config.history),
+            registry: Registry::default(),
+            addresses: Mutex::new(Addresses::new(config.service_range)?),
+            watches: Mutex::new(CancellationToken::new()),
+            random: Mutex::new(random),
+            config,
+        };
+        if let Some(snapshot) = snapshot {
+            snapshot.restore(&core.store);
+        }
+        crd::serve_all(&core);
+        core.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .adopt_stored(&core.store);
+        let server = Self { core: Arc::new(core) };
+        bootstrap::create_missing(&server.core)?;
+        Ok(server)
+    }
+
+    /// The server as a tower service, without a network.
+    #[must_use]
+    pub fn service(&self) -> ApiService {
+        self.service_until(CancellationToken::new())
+    }
+
+    /// The service whose watches end with `stop`.
+    pub(crate) fn service_until(&self, stop: CancellationToken) -> ApiService {
+        ApiService::new(Arc::clone(&self.core), stop)
+    }
+
+    /// A client that calls the server in this process, without TCP. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn client(&self) -> kube::Client {
+        kube::Client::new(self.service(), "default")
+    }
+
+    /// Forgets the history: older watches and continue tokens get 410 from now on (API-197, API-240).
+    pub fn compact(&self) {
+        self.core.store.compact();
+    }
+
+    /// The revision of the newest write.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.core.store.revision()
+    }
+
+    /// Writes after `revision`, of all resources (by name, such as `deployments.apps`), in the order in which they were
+    /// made: what a test or an audit needs to see each of them.
+    #[must_use]
+    pub fn changes_after(&self, revision: Revision) -> Vec<(TableName, Change)> {
+        self.core.store.changes_after(revision)
+    }
+
+    /// Number of stored objects of all kinds.
+    #[must_use]
+    pub fn object_count(&self) -> usize {
+        self.core.store.object_count()
+    }
+
+    /// Ends all watches that are open now, as a restart of the server would: clients open new ones.
+    pub fn end_watches(&self) {
+        let mut watches = self.core.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *watches).cancel();
+    }
+
+    /// Writes the state to the data directory. Blocks on the disk: call it off the async workers.
+    ///
+    /// # Errors
+    /// When there is no data directory or it cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let directory = self.core.config.data.as_deref().ok_or(Error::NoDataDirectory)?;
+        persist::save(directory, &self.core.store)
+    }
+
+    /// Saves every `period` while something changes, and once more when `stop` is cancelled.
+    ///
+    /// # Errors
+    /// When the data directory cannot be written.
+    pub async fn keep_saved(&self, period: std::time::Duration, stop: CancellationToken) -> Result<()> {
+        let mut saved = None;
+        loop {
+            let stopping = tokio::select! {
+                biased;
+                () = stop.cancelled() => true,
+                () = tokio::time::sleep(period) => false,
+            };
+            let revision = self.revision();
+            if saved != Some(revision) {
+                let server = self.clone();
+                // A panic of the writer is a bug of the serialiser; the next period tries again.
+                if let Ok(done) = tokio::task::spawn_blocking(move || server.save()).await {
+                    done?;
+                    saved = Some(revision);
+                }
+            }
+            if stopping {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The server as a tower service: from an HTTP request to an HTTP response.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
+use http_body::Frame;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    discovery, openapi,
+    request::{Query, ResourcePath, Route, route},
+    server::Core,
+    status::Failure,
+    verbs::{Answer, Call, dispatch, watch::WatchStream},
+};
+
+/// Largest request body in bytes (kube-apiserver 1.36, API-13).
+const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+/// Body of a response.
+pub struct ApiBody(Inner);
+
+enum Inner {
+    Full(Option<Bytes>),
+    Watch(WatchStream),
+}
+
+impl std::fmt::Debug for ApiBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Inner::Full(_) => "ApiBody(full)",
+            Inner::Watch(_) => "ApiBody(watch)",
+        })
+    }
+}
+
+impl http_body::Body for ApiBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Inner::Full(body) => Poll::Ready(body.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Inner::Watch(lines) => lines
+                .as_mut()
+                .poll_next(context)
+                .map(|line| line.map(|line| Ok(Frame::data(line)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Inner::Full(None))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match &self.0 {
+            Inner::Full(body) => {
+                let length = body.as_ref().map_or(0, Bytes::len);
+                http_body::SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+            Inner::Watch(_) => http_body::SizeHint::default(),
+        }
+    }
+}
+
+/// The API server as a [`tower::Service`]. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiService {
+    core: Arc<Core>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for ApiService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiService")
+    }
+}
+
+impl ApiService {
+    pub(crate) fn new(core: Arc<Core>, stop: CancellationToken) -> Self {
+        Self { core, stop }
+    }
+
+    /// Answers one request. Never fails: errors are responses.
+    pub async fn answer<B>(self, request: Request<B>) -> Response<ApiBody>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let audit = audit_id(&self.core, &parts.headers);
+        let (answer, warnings) = match collect(body).await {
+            Ok(body) => answer(&self, &parts, body).await,
+            Err(failure) => (Err(failure), Vec::new()),
+        };
+        respond(answer, &warnings, &audit)
+    }
+}
+
+impl<B> tower::Service<Request<B>> for ApiService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<ApiBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
+
+async fn collect<B>(body: B) -> Result<Bytes, Failure>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Failure::too_large(format!("limit is {BODY_LIMIT}")))
+        }
+        Err(error) => Err(Failure::bad_request(format!(
+            "unable to read the body of the request: {error}"
+        ))),
+    }
+}
+
+/// API-8: an id per request, or the one that the client sent.
+fn audit_id(core: &Core, headers: &HeaderMap) -> HeaderValue {
+    let sent = headers.get("audit-id").cloned();
+    sent.or_else(|| HeaderValue::from_str(&core.uid()).ok())
+        .unwrap_or_else(|| HeaderValue::from_static(""))
+}
+
+async fn answer(service: &ApiService, parts: &Parts, body: Bytes) -> (Result<Answer, Failure>, Vec<String>) {
+    let core = &service.core;
+    let route = route(parts.uri.path());
+    // API-10.
+    if route != Route::Other && (parts.method == Method::HEAD || parts.method == Method::OPTIONS) {
+        return (Err(Failure::method_not_allowed()), Vec::new());
+    }
+    match route {
+        Route::Resource(path) => resource(service, parts, path, body).await,
+        Route::CoreVersions => (discovery::core_versions(core, &parts.headers), Vec::new()),
+        Route::Groups => (discovery::groups(core, &parts.headers), Vec::new()),
+        Route::Group(group) => (Ok(discovery::group(core, &group)), Vec::new()),
+        Route::Version { group, version } => (Ok(discovery::resources(core, &group, &version)), Vec::new()),
+        Route::Other => (other(core, parts), Vec::new()),
+    }
+}
+
+async fn resource(
+    service: &ApiService,
+    parts: &Parts,
+    path: ResourcePath,
+    body: Bytes,
+) -> (Result<Answer, Failure>, Vec<String>) {
+    let core = &service.core;
+    let kinds = core.registry.kinds();
+    let Some(kind) = kinds.get(&path.group, &path.version, &path.resource) else {
+        let known = kinds.has_version(&path.group, &path.version);
+        return (
+            if known {
+                Err(Failure::unknown_resource())
+            } else {
+                Ok(not_found_page())
+            },
+            Vec::new(),
+        );
+    };
+    let mut call = Call {
+        core,
+        kind: Arc::clone(kind),
+        path,
+        query: Query::parse(parts.uri.query()),
+        headers: &parts.headers,
+        stop: service.stop.clone(),
+        body,
+        duplicates: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let answer = dispatch(&mut call, &parts.method).await;
+    (answer, call.warnings)
+}
+
+fn fingerprint(body: &[u8]) -> u64 {
+    use std::hash::Hasher;
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(body);
+    hasher.finish()
+}
+
+/// API-33.
+pub(crate) fn not_found_page() -> Answer {
+    Answer::text(404, "404 page not found\n")
+}
+
+/// Everything that is not an API group (API-573 to API-577).
+fn other(core: &Core, parts: &Parts) -> Result<Answer, Failure> {
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        return Ok(not_found_page());
+    }
+    let path = parts.uri.path();
+    let path = if path.len() > 1 {
+        path.trim_end_matches('/')
+    } else {
+        path
+    };
+    if let Some(rest) = path.strip_prefix("/openapi/v3") {
+        return Ok(openapi::v3(core, rest).unwrap_or_else(not_found_page));
+    }
+    Ok(match path {
+        "/" => discovery::root(core),
+        "/version" => discovery::version(),
+        "/openapi/v2" => openapi::v2(core, &parts.headers)?,
+        "/healthz" | "/livez" | "/readyz" => {
+            discovery::health(path, Query::parse(parts.uri.query()).has("verbose"))
+        }
+        "/healthz/ping" | "/livez/ping" | "/readyz/ping" => Answer::text(200, "ok"),
+        _ => not_found_page(),
+    })
+}
+
+fn respond(answer: Result<Answer, Failure>, warnings: &[String], audit: &HeaderValue) -> Response<ApiBody> {
+    let retry_after = answer.as_ref().err().and_then(Failure::retry_after_seconds);
+    let answer = answer.unwrap_or_else(|failure| Answer::json(failure.code, &failure.to_value()));
+    let (code, content_type, inner) = match answer {
+        Answer::Full {
+            code,
+            content_type,
+            body,
+        } => {
+            let body = if body.is_empty() { None } else { Some(body) };
+            (
+                code,
+                Some(content_type).filter(|_| body.is_some()),
+                Inner::Full(body),
+            )
+        }
+        Answer::Watch(lines) => (200, Some("application/json"), Inner::Watch(lines)),
+    };
+    let entity_tag = match (&inner, content_type) {
+        (Inner::Full(Some(body)), Some(discovery::AGGREGATED)) => {
+            HeaderValue::from_str(&format!("\"{:016X}\"", fingerprint(body))).ok()
+        }
+        _ => None,
+    };
+    let mut response = Response::new(ApiBody(inner));
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert("audit-id", audit.clone());
+    for name in [
+        "x-kubernetes-pf-flowschema-uid",
+        "x-kubernetes-pf-prioritylevel-uid",
+    ] {
+        headers.insert(
+            name,
+            HeaderValue::from_static("00000000-0000-4000-8000-000000000000"),
+        );
+    }
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, private"),
+    );
+    if let Some(content_type) = content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(tag) = entity_tag {
+            headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+            headers.insert(header::ETAG, tag);
+        }
+    }
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    for warning in warnings {
+        let escaped = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {
+            headers.append(header::WARNING, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,402 @@
+//! What requests do. One file per verb or subresource; all of them are generic over the kind.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod eviction;
+pub(crate) mod patch;
+pub(crate) mod pod;
+pub(crate) mod read;
+pub(crate) mod review;
+pub(crate) mod scale;
+pub(crate) mod update;
+pub(crate) mod watch;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    json,
+    negotiation::{self, Encoding, Form},
+    registry::{Kind, Offer},
+    render::{IncludeObject, View},
+    request::{Query, ResourcePath},
+    server::Core,
+    status::Failure,
+    store::{Key, Object},
+    validate::{FieldError, FieldErrorKind, gofmt},
+    verbs::watch::WatchStream,
+};
+
+/// API-396.
+const ENDPOINTS_DEPRECATED: &str =
+    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
+/// A finished answer to a request.
+pub(crate) enum Answer {
+    /// A body that is complete.
+    Full {
+        code: u16,
+        content_type: &'static str,
+        body: Bytes,
+    },
+    /// The lines of a watch.
+    Watch(WatchStream),
+}
+
+impl Answer {
+    pub(crate) fn json(code: u16, value: &Value) -> Self {
+        Self::Full {
+            code,
+            content_type: "application/json",
+            body: crate::render::encode(Encoding::Json, value),
+        }
+    }
+
+    pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Self {
+        Self::Full {
+            code,
+            content_type: "text/plain; charset=utf-8",
+            body: text.into(),
+        }
+    }
+}
+
+/// What a write has led to.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// This version is stored, or was the last one.
+    Stored(Arc<Object>),
+    /// The object is not stored: after a dry run, or because this write has removed it.
+    Unstored(Value),
+}
+
+/// What happens to fields that are unknown or given twice (API-39, API-40).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// Options that all writes share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriteOptions {
+    pub(crate) dry_run: bool,
+    pub(crate) field_validation: FieldValidation,
+}
+
+/// A request for a resource, taken apart.
+pub(crate) struct Call<'a> {
+    pub(crate) core: &'a Arc<Core>,
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) path: ResourcePath,
+    pub(crate) query: Query,
+    pub(crate) headers: &'a HeaderMap,
+    /// Ends watches that this request opens.
+    pub(crate) stop: CancellationToken,
+    pub(crate) body: Bytes,
+    /// Members that the body has twice, as texts of strict decoding.
+    pub(crate) duplicates: Vec<String>,
+    /// Texts for `Warning` headers, each sent once (API-9).
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Answers a request for a resource.
+pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Answer, Failure> {
+    if !call.kind.namespaced && call.kind.custom.is_some() && call.path.namespace.is_some() {
+        return Ok(crate::service::not_found_page());
+    }
+    check_scope(call, method)?;
+    if call.kind.is_core("Endpoints") {
+        call.warn(ENDPOINTS_DEPRECATED.to_owned());
+    }
+    if let Some(subresource) = call.path.subresource.clone() {
+        return subresource_call(call, method, &subresource);
+    }
+    let single = call.path.name.is_some();
+    let offered = |verb: &str| {
+        let verbs = call.kind.offer.verbs(false);
+        if verbs.contains(&verb) {
+            Ok(())
+        } else {
+            Err(Failure::method_not_allowed())
+        }
+    };
+    match (method.as_str(), single) {
+        ("GET", false) => {
+            offered("list")?;
+            if call.path.watch || call.query.flag("watch") {
+                watch::watch(call)
+            } else {
+                read::list(call).await
+            }
+        }
+        ("GET", true) if call.path.watch => watch::watch(call),
+        ("GET", true) => {
+            offered("get")?;
+            read::get(call)
+        }
+        ("POST", false) if call.kind.offer == Offer::CreateOnly => review::create(call),
+        ("POST", false) => {
+            offered("create")?;
+            create::create(call)
+        }
+        ("PUT", true) => {
+            offered("update")?;
+            update::update(call, update::Scope::Main)
+        }
+        ("PATCH", true) => {
+            offered("patch")?;
+            patch::patch(call, update::Scope::Main)
+        }
+        ("DELETE", true) => {
+            offered("delete")?;
+            delete::delete(call)
+        }
+        ("DELETE", false) => {
+            offered("deletecollection")?;
+            delete::delete_collection(call)
+        }
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+/// Namespaced kinds need a namespace for everything but reading across namespaces; cluster-scoped ones have none.
+fn check_scope(call: &Call<'_>, method: &Method) -> Result<(), Failure> {
+    let across = call.path.namespace.is_none() && call.path.name.is_none();
+    if call.kind.namespaced && call.path.namespace.is_none() {
+        if across && (method == Method::GET || call.kind.offer == Offer::CreateOnly) {
+            return Ok(());
+        }
+        if across && (method == Method::POST || method == Method::DELETE) {
+            return Err(Failure::method_not_allowed());
+        }
+        return Err(Failure::unknown_resource());
+    }
+    if !call.kind.namespaced && call.path.namespace.is_some() {
+        return Err(Failure::unknown_resource());
+    }
+    Ok(())
+}
+
+fn subresource_call(call: &mut Call<'_>, method: &Method, subresource: &str) -> Result<Answer, Failure> {
+    // The old path of a binding.
+    let subresource = if call.kind.is_core("Pod") && subresource == "bindings" {
+        "binding"
+    } else {
+        subresource
+    };
+    let Some(row) = call.kind.subresource(subresource) else {
+        return Err(Failure::unknown_resource());
+    };
+    let verb = match method.as_str() {
+        "GET" => "get",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        _ => return Err(Failure::method_not_allowed()),
+    };
+    if !row.verbs.contains(&verb) {
+        return Err(Failure::method_not_allowed());
+    }
+    let scope = match subresource {
+        "scale" => return scale::scale(call, method),
+        "status" => update::Scope::Status,
+        "finalize" => update::Scope::Finalize,
+        "ephemeralcontainers" => update::Scope::EphemeralContainers,
+        "resize" => update::Scope::Resize,
+        "binding" => return pod::bind(call),
+        "eviction" => return eviction::evict(call),
+        "log" => return pod::log(call),
+        "exec" | "attach" | "portforward" => return pod::connect(call),
+        "token" => return Err(Failure::not_implemented("serviceaccounts/token")),
+        _ => return Err(Failure::unknown_resource()),
+    };
+    match verb {
+        "get" => read::get(call),
+        "update" => update::update(call, scope),
+        "patch" => patch::patch(call, scope),
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+impl Call<'_> {
+    /// Where the object of the URL is stored.
+    pub(crate) fn key(&self) -> Key {
+        let name = self.path.name.as_deref().unwrap_or_default();
+        Key::new(self.path.namespace.as_deref().unwrap_or_default(), name)
+    }
+
+    /// The object of the URL.
+    pub(crate) fn current(&self) -> Result<Arc<Object>, Failure> {
+        self.core
+            .store
+            .get(&self.kind.table, &self.key())
+            .ok_or_else(|| self.not_found())
+    }
+
+    pub(crate) fn not_found(&self) -> Failure {
+        Failure::not_found(&self.kind.resource, self.path.name.as_deref().unwrap_or_default())
+    }
+
+    pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// How single objects are shown to the client.
+    pub(crate) fn object_view(&self) -> Result<View, Failure> {
+        self.view(|form| matches!(form, Form::Plain | Form::Table { .. } | Form::Metadata))
+    }
+
+    /// How lists are shown to the client.
+    pub(crate) fn list_view(&self) -> Result<View, Failure> {
+        self.view(|form| matches!(form, Form::Plain | Form::Table { .. } | Form::MetadataList))
+    }
+
+    fn view(&self, offered: impl Fn(Form) -> bool) -> Result<View, Failure> {
+        let accepted = negotiation::accept(self.header(header::ACCEPT), offered)?;
+        let include = match accepted.form {
+            Form::Table { .. } => IncludeObject::parse(self.query.get("includeObject"))?,
+            _ => IncludeObject::Metadata,
+        };
+        Ok(View {
+            kind: Arc::clone(&self.kind),
+            accepted,
+            include,
+            now: self.core.now(),
+        })
+    }
+
+    /// The answer that shows one object.
+    pub(crate) fn answer_object(&self, code: u16, written: &Written) -> Result<Answer, Failure> {
+        let view = self.object_view()?;
+        let body = match written {
+            Written::Stored(object) => view.object(object),
+            Written::Unstored(value) => view.value(value.clone()),
+        };
+        Ok(Answer::Full {
+            code,
+            content_type: content_type(view.accepted.encoding),
+            body,
+        })
+    }
+
+    /// Reads the options of a write; `kind` names them in errors (API-37, API-40, API-125, API-126).
+    pub(crate) fn write_options(&self, kind: &'static str) -> Result<WriteOptions, Failure> {
+        let mut errors = Vec::new();
+        let dry_run = self.dry_run(&mut errors);
+        let field_validation = match self.query.get("fieldValidation") {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                errors.push(field_error(
+                    FieldErrorKind::NotSupported,
+                    "fieldValidation",
+                    format!("{other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""),
+                ));
+                FieldValidation::Warn
+            }
+        };
+        let manager = self.query.get("fieldManager");
+        if manager.len() > 128 {
+            let detail = "may not be more than 128 bytes".to_owned();
+            errors.push(field_error(FieldErrorKind::TooLong, "fieldManager", detail));
+        } else if let Some((position, odd)) = manager.char_indices().find(|(_, letter)| letter.is_control()) {
+            let code = u32::from(odd);
+            let detail = format!(
+                "{}: invalid character U+{code:04X} (at position {position})",
+                gofmt::quote(manager)
+            );
+            errors.push(field_error(FieldErrorKind::Invalid, "fieldManager", detail));
+        }
+        if errors.is_empty() {
+            Ok(WriteOptions {
+                dry_run,
+                field_validation,
+            })
+        } else {
+            Err(Failure::invalid_option(kind, &errors))
+        }
+    }
+
+    /// Whether the query asks for a dry run.
+    pub(crate) fn dry_run(&self, errors: &mut Vec<FieldError>) -> bool {
+        let values: Vec<&str> = self
+            .query
+            .all("dryRun")
+            .filter(|value| !value.is_empty())
+            .collect();
+        check_dry_run(&values, errors)
+    }
+
+    /// Parses the body as an object (API-3, API-38).
+    pub(crate) fn decode_body(&mut self) -> Result<Value, Failure> {
+        const ACCEPTED: &[&str] = &["application/json", "application/yaml"];
+        let content_type = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        let parsed = match media_type {
+            "" | "application/json" => json::parse(&self.body).map_err(|error| error.to_string()),
+            "application/yaml" => serde_saphyr::from_slice(&self.body)
+                .map(|object| (object, Vec::new()))
+                .map_err(|error| error.to_string()),
+            _ => return Err(Failure::unsupported_media_type(ACCEPTED)),
+        };
+        match parsed {
+            Ok((object @ Value::Object(_), duplicates)) => {
+                self.duplicates = duplicates;
+                Ok(object)
+            }
+            Ok(_) => Err(self.undecodable("the body must be an object")),
+            Err(error) => Err(self.undecodable(&error)),
+        }
+    }
+
+    /// 400 for a body that does not parse (API-38).
+    pub(crate) fn undecodable(&self, why: &str) -> Failure {
+        let kind = &self.kind.gk.kind;
+        let version = &self.kind.resource.version;
+        Failure::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+        ))
+    }
+
+    pub(crate) fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+}
+
+/// Whether these values of `dryRun` ask for a dry run (API-125).
+pub(crate) fn check_dry_run(values: &[&str], errors: &mut Vec<FieldError>) -> bool {
+    if values.iter().any(|value| *value != "All") {
+        let listed: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+        let detail = format!("[{}]: supported values: \"All\"", listed.join(","));
+        errors.push(field_error(FieldErrorKind::NotSupported, "dryRun", detail));
+    }
+    !values.is_empty()
+}
+
+pub(crate) fn content_type(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Json => "application/json",
+        Encoding::Yaml => "application/yaml",
+    }
+}
+
+pub(crate) fn field_error(
+    kind: FieldErrorKind,
+    field: impl Into<String>,
+    detail: impl Into<String>,
+) -> FieldError {
+    FieldError {
+        kind,
+        field: field.into(),
+        detail: detail.into(),
+    }
+}
