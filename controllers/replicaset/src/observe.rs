@@ -1,0 +1,184 @@
+//! Which change touches which ReplicaSet, and what a plan gets to see.
+
+use std::sync::Arc;
+
+use steersman_shared::cache::{Cache, Change};
+use steersman_shared::informer::{Informers, KindId};
+use steersman_shared::objects::{ObjectKey, Pod, ReplicaSet, Uid};
+use steersman_shared::ownership;
+use steersman_shared::queue::Queue;
+use steersman_shared::selector::Selector;
+use steersman_shared::wire;
+use steersman_shared::writes::Writes;
+
+use crate::plan::{Snapshot, has_surplus};
+use crate::{Error, Result};
+
+/// Looks into the caches.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    replica_sets: Arc<Cache<ReplicaSet>>,
+    pods: Arc<Cache<Pod>>,
+}
+
+impl Observer {
+    /// An observer of the caches of these informers.
+    #[must_use]
+    pub fn new(informers: &Informers) -> Self {
+        Self {
+            replica_sets: Arc::clone(informers.get::<ReplicaSet>().cache()),
+            pods: Arc::clone(informers.get::<Pod>().cache()),
+        }
+    }
+
+    /// Kinds that snapshots are made from.
+    #[must_use]
+    pub fn kinds() -> Vec<KindId> {
+        vec![KindId::of::<ReplicaSet>(), KindId::of::<Pod>()]
+    }
+
+    /// The pods that the caches show.
+    #[must_use]
+    pub fn pods(&self) -> &Arc<Cache<Pod>> {
+        &self.pods
+    }
+
+    /// Whether an object that the snapshot needs does not decode (STY-25).
+    #[must_use]
+    pub fn is_held(&self, key: &ObjectKey) -> bool {
+        let replica_set = self.replica_sets.get(key);
+        self.replica_sets.held(key)
+            || replica_set.is_some_and(|it| self.pods.held_controlled_by(&Uid::of(it.as_ref())))
+    }
+
+    /// What a plan for that ReplicaSet reads; `None` if it is gone.
+    ///
+    /// # Errors
+    /// The selector does not parse (RS-6).
+    pub fn snapshot(&self, key: &ObjectKey, stores_terminating: bool) -> Result<Option<Snapshot>> {
+        let Some(replica_set) = self.replica_sets.get(key) else {
+            return Ok(None);
+        };
+        let selector = Selector::parse(&replica_set.spec.selector).map_err(|source| Error::Selector {
+            source: Box::new(source),
+        })?;
+        let mut pods = self.pods.controlled_by(&Uid::of(replica_set.as_ref()));
+        // An empty selector would select every orphan.
+        if !selector.is_empty() {
+            pods.extend(
+                self.pods
+                    .orphans(&key.namespace)
+                    .into_iter()
+                    .filter(|it| selector.selects(it.as_ref())),
+            );
+        }
+        pods.retain(|pod| pod.metadata.namespace.as_deref() == Some(&*key.namespace));
+        pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let related = if has_surplus(&replica_set, &pods) {
+            self.related(&replica_set)
+        } else {
+            Vec::new()
+        };
+        Ok(Some(Snapshot {
+            replica_set,
+            selector,
+            pods,
+            related,
+            stores_terminating,
+        }))
+    }
+
+    /// Pods that match the selector of any ReplicaSet with the same controller (RS-45).
+    fn related(&self, replica_set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let Some(controller) = ownership::controller_uid(replica_set) else {
+            return Vec::new();
+        };
+        let siblings = self.replica_sets.controlled_by(&controller);
+        let selectors: Vec<_> = siblings
+            .iter()
+            .filter_map(|it| Selector::parse(&it.spec.selector).ok())
+            .filter(|selector| !selector.is_empty())
+            .collect();
+        let namespace = replica_set.metadata.namespace.as_deref().unwrap_or_default();
+        let mut related = self.pods.in_namespace(namespace);
+        related.retain(|pod| selectors.iter().any(|selector| selector.selects(pod.as_ref())));
+        related
+    }
+
+    /// ReplicaSets whose plan may differ after a change of a pod (RS-69).
+    #[must_use]
+    pub fn touched(&self, change: &Change<Pod>) -> Vec<ObjectKey> {
+        let mut keys: Vec<_> = change.versions().filter_map(|pod| self.owner(pod)).collect();
+        let is_news = match change {
+            Change::Added(_) => true,
+            Change::Updated { old, new } => {
+                old.metadata.labels != new.metadata.labels
+                    || ownership::controller_uid(old.as_ref()) != ownership::controller_uid(new.as_ref())
+            }
+            Change::Removed(_) => false,
+        };
+        if let Some(orphan) = change
+            .current()
+            .filter(|pod| is_news && ownership::controller_of(pod.as_ref()).is_none())
+        {
+            keys.extend(self.selecting(orphan));
+        }
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// The ReplicaSet that controls a pod; not one of the same name only (RS-18).
+    fn owner(&self, pod: &Pod) -> Option<ObjectKey> {
+        let reference = ownership::controller_of(pod).filter(|it| it.kind == wire::REPLICA_SET)?;
+        let key = ObjectKey::new(
+            pod.metadata.namespace.as_deref().unwrap_or_default(),
+            reference.name.as_str(),
+        );
+        let owner = self.replica_sets.get(&key)?;
+        ownership::refers_to(reference, owner.as_ref()).then_some(key)
+    }
+
+    fn selecting(&self, orphan: &Pod) -> Vec<ObjectKey> {
+        let all = self
+            .replica_sets
+            .in_namespace(orphan.metadata.namespace.as_deref().unwrap_or_default());
+        let selects = |it: &&Arc<ReplicaSet>| {
+            let selector = Selector::parse(&it.spec.selector);
+            selector.is_ok_and(|selector| !selector.is_empty() && selector.selects(orphan))
+        };
+        all.iter()
+            .filter(selects)
+            .map(|it| ObjectKey::of(it.as_ref()))
+            .collect()
+    }
+}
+
+/// Brings the keys that a change touches into the queue, from now on.
+pub(crate) fn subscribe(
+    informers: &Informers,
+    observer: &Observer,
+    queue: &Queue<ObjectKey>,
+    writes: &Writes,
+) {
+    let (keys, open) = (queue.clone(), writes.clone());
+    informers.get::<ReplicaSet>().subscribe(Box::new(move |change| {
+        let key = ObjectKey::of(change.latest().as_ref());
+        let is_another = |change: &Change<ReplicaSet>| match change {
+            Change::Added(_) => false,
+            Change::Updated { old, new } => old.metadata.uid != new.metadata.uid,
+            Change::Removed(_) => true,
+        };
+        // What was written for one of the same name says nothing about this one (RS-29).
+        if is_another(change) {
+            open.forget(&key);
+        }
+        keys.add(key);
+    }));
+    let (observer, keys) = (observer.clone(), queue.clone());
+    informers.get::<Pod>().subscribe(Box::new(move |change| {
+        for key in observer.touched(change) {
+            keys.add(key);
+        }
+    }));
+}
