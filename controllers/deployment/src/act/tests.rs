@@ -1,0 +1,290 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::core::Status;
+use kube::core::response::{StatusCause, StatusDetails};
+use steersman_shared::controller::ReconcileError as _;
+use steersman_shared::sink::{Retry, ShadowSink};
+use steersman_shared::testing::{T0, deployment, replica_set, template as pod_template};
+
+use super::*;
+use crate::plan::plan;
+use crate::simulate::World;
+
+/// Answers by the label of an action, and logs all of them; an action that nobody expects stays in the log.
+#[derive(Default)]
+struct Script {
+    refused: Vec<(&'static str, u16, &'static str)>,
+    gone: Vec<&'static str>,
+    log: Mutex<Vec<String>>,
+}
+
+impl Script {
+    fn refusing(label: &'static str, code: u16, reason: &'static str) -> Self {
+        Self {
+            refused: vec![(label, code, reason)],
+            ..Self::default()
+        }
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+fn error(code: u16, reason: &str) -> kube::Error {
+    kube::Error::Api(Status::failure("quota exceeded", reason).with_code(code).boxed())
+}
+
+impl Sink<Action> for Script {
+    type Done = Done;
+    type Error = Error;
+
+    async fn apply(&self, action: &Action) -> Result<Done> {
+        let detail = match action {
+            Action::WriteStatus(write) => {
+                let conditions = write.status.conditions.iter().flatten();
+                let progressing = conditions
+                    .filter(|it| it.type_ == "Progressing")
+                    .filter_map(|it| it.reason.clone());
+                let collisions = write
+                    .status
+                    .collision_count
+                    .map(|count| format!("collisions {count}"));
+                progressing.chain(collisions).collect::<Vec<_>>().join(" ")
+            }
+            Action::ReportCreateError { message } => message.clone(),
+            Action::Adopt { name, .. } | Action::Release { name, .. } => name.clone(),
+            Action::Scale { target, from, to, .. } => format!("{} {from}->{to}", target.name),
+            _ => String::new(),
+        };
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("{} {detail}", action.label()).trim().to_owned());
+        if let Some((_, code, reason)) = self.refused.iter().find(|it| it.0 == action.label()) {
+            let source = Box::new(error(*code, reason));
+            return Err(Error::ReplicaSet {
+                verb: action.label(),
+                name: "web-x".to_owned(),
+                source,
+            });
+        }
+        Ok(if self.gone.contains(&action.label()) {
+            Done::Gone
+        } else {
+            Done::Changed
+        })
+    }
+}
+
+/// The live read, counted.
+#[derive(Default)]
+struct Owner {
+    deleted: bool,
+    reads: AtomicU32,
+}
+
+impl FreshOwner for Owner {
+    async fn fresh_owner(&self) -> Result<Option<ObjectMeta>, kube::Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let mut stored = deployment("web").build().metadata;
+        stored.deletion_timestamp = self.deleted.then_some(Time(T0));
+        Ok(Some(stored))
+    }
+}
+
+async fn run(script: &Script, owner: &Owner, world: &World, existing: Option<ReplicaSet>) -> Result<()> {
+    let snapshot = world.snapshot().unwrap();
+    let plan = plan(&snapshot, T0).unwrap();
+    let existing = existing.map(Arc::new);
+    apply(script, owner, &snapshot, &plan, |_| existing.clone(), T0).await
+}
+
+fn fresh() -> World {
+    World::new(deployment("web").build(), Vec::new(), Vec::new(), T0)
+}
+
+fn orphan(name: &str) -> ReplicaSet {
+    replica_set(name)
+        .label("app", "web")
+        .template(pod_template("web:0"))
+        .replicas(0)
+        .build()
+}
+
+#[tokio::test(start_paused = true)]
+async fn dep_21_creates_then_writes_one_status() {
+    let script = Script::default();
+    run(&script, &Owner::default(), &fresh(), None).await.unwrap();
+    assert_eq!(script.log(), ["create", "status NewReplicaSetCreated"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dep_20_a_refused_create_is_reported_and_retried() {
+    let script = Script::refusing("create", 403, "Forbidden");
+    let error = run(&script, &Owner::default(), &fresh(), None).await.unwrap_err();
+    let log = script.log();
+    assert_eq!(
+        (log[0].as_str(), log[2].as_str()),
+        ("create", "status ReplicaSetCreateError")
+    );
+    assert!(
+        log[1].starts_with("report Failed to create new replica set \"web-"),
+        "{log:?}"
+    );
+    assert!(log[1].ends_with("\": quota exceeded"), "{log:?}");
+    assert_eq!(error.retry(), Retry::Drop { after: 15 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn dep_19_a_taken_name_is_a_collision_only_if_it_is_foreign() {
+    let script = Script::refusing("create", 409, "AlreadyExists");
+    let error = run(&script, &Owner::default(), &fresh(), None).await.unwrap_err();
+    assert!(matches!(error, Error::NameTaken { .. }), "{error}");
+    assert_eq!(
+        script.log(),
+        ["create"],
+        "not in the cache yet: nothing is written"
+    );
+
+    let script = Script::refusing("create", 409, "AlreadyExists");
+    let error = run(&script, &Owner::default(), &fresh(), Some(orphan("web-x")))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Collision { .. }), "{error}");
+    assert_eq!(script.log(), ["create", "status collisions 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dep_53_a_failed_shrink_ends_quietly_with_the_status() {
+    let owner = deployment("web").replicas(10).image("web:2").build();
+    let child = |name: &str, image: &str, pods: i32| {
+        let built = replica_set(name)
+            .owned_by(&owner)
+            .label("app", "web")
+            .template(pod_template(image));
+        let status = |it: &mut ReplicaSet| {
+            it.status.replicas = pods;
+            it.status.available_replicas = Some(pods);
+            it.status.observed_generation = Some(1);
+        };
+        let revision = if image == "web:2" { "2" } else { "1" };
+        built
+            .replicas(pods)
+            .annotation(REVISION, revision)
+            .with(status)
+            .build()
+    };
+    let all = vec![
+        child("a", "web:0", 4),
+        child("b", "web:1", 4),
+        child("c", "web:2", 5),
+    ];
+    let world = World::new(owner.clone(), all, Vec::new(), T0);
+    let script = Script::refusing("scale", 500, "InternalError");
+    let result = run(&script, &Owner::default(), &world, None).await;
+    let log = script.log();
+    assert_eq!(
+        log.iter().filter(|line| line.starts_with("scale")).count(),
+        1,
+        "{log:?}"
+    );
+    assert!(log.last().unwrap().starts_with("status"), "{log:?}");
+    assert!(!log.iter().any(|line| line.starts_with("report")), "{log:?}");
+    assert!(result.is_err(), "the key comes back by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rs_14_16_a_failed_claim_lets_the_others_finish_and_nothing_else_happen() {
+    let world = World::new(
+        deployment("web").build(),
+        vec![orphan("a"), orphan("b")],
+        Vec::new(),
+        T0,
+    );
+    let (script, owner) = (Script::refusing("adopt", 422, "Invalid"), Owner::default());
+    run(&script, &owner, &world, None).await.unwrap_err();
+    assert_eq!(script.log(), ["adopt a", "adopt b"]);
+    assert_eq!(owner.reads.load(Ordering::Relaxed), 1);
+
+    let (script, owner) = (
+        Script::default(),
+        Owner {
+            deleted: true,
+            ..Owner::default()
+        },
+    );
+    let error = run(&script, &owner, &world, None).await.unwrap_err();
+    assert!(matches!(error, Error::Adoption(_)), "{error}");
+    assert!(script.log().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rs_16_an_orphan_that_is_gone_ends_the_sync_without_a_trace() {
+    let world = World::new(deployment("web").build(), vec![orphan("a")], Vec::new(), T0);
+    let script = Script {
+        gone: vec!["adopt"],
+        ..Script::default()
+    };
+    let error = run(&script, &Owner::default(), &world, None).await.unwrap_err();
+    assert_eq!(script.log(), ["adopt a"]);
+    assert!(matches!(error.retry(), Retry::Soon(_)));
+    assert_eq!(error.shown(), None);
+}
+
+#[test]
+fn rs_4_a_conflict_is_no_error_that_users_see() {
+    let conflict = Error::Deployment {
+        verb: "patch",
+        source: Box::new(error(409, "Conflict")),
+    };
+    assert!(matches!(conflict.retry(), Retry::Soon(_)));
+}
+
+#[test]
+fn rs_8_a_terminating_namespace_is_not_retried() {
+    let details = StatusDetails {
+        causes: vec![StatusCause {
+            reason: "NamespaceTerminating".into(),
+            message: String::new(),
+            field: String::new(),
+        }],
+        name: String::new(),
+        group: String::new(),
+        kind: String::new(),
+        uid: String::new(),
+        retry_after_seconds: 0,
+    };
+    let status = Status::failure("terminating", "Forbidden")
+        .with_code(403)
+        .with_details(details);
+    let source = Box::new(kube::Error::Api(status.boxed()));
+    assert_eq!(
+        Error::ReplicaSet {
+            verb: "scale",
+            name: String::new(),
+            source
+        }
+        .retry(),
+        Retry::OnChange
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv_13_a_shadow_run_reports_the_same_plan() {
+    let world = fresh();
+    let snapshot = world.snapshot().unwrap();
+    let plan = plan(&snapshot, T0).unwrap();
+    let shadow = ShadowSink::new("deployment");
+    apply(&shadow, &Owner::default(), &snapshot, &plan, |_| None, T0)
+        .await
+        .unwrap();
+    assert_eq!(shadow.count(), u64::try_from(plan.actions.len()).unwrap());
+}
+
+#[test]
+fn dep_95_annotation_keys_are_escaped_in_the_patch() {
+    assert_eq!(pointer("a/b~c"), "a~1b~0c");
+}

@@ -1,0 +1,4 @@
+//! Recorded decisions of kube-controller-manager 1.36 against this crate.
+
+#[cfg(test)]
+mod cases;
