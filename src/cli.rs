@@ -1,0 +1,229 @@
+//! The command line: verbs, flags and their help texts.
+
+#[cfg(feature = "sandbox")]
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use steersman_shared::context::Mode;
+
+/// Kubernetes controllers and scheduler in one binary.
+///
+/// `steersman sandbox --demo` shows what it does without a cluster; `steersman run` works on the cluster of your
+/// kubeconfig.
+#[derive(Debug, Parser)]
+#[command(name = "steersman", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    /// Log format and level.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure while running, 2 wrong usage or configuration.";
+
+/// Flags that every verb takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LogArgs {
+    /// How log lines look on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: a level (error, warn, info, debug, trace) or directives such as `info,steersman_scheduler=debug`.
+    /// Default: info, for the sandbox warn.
+    #[arg(long, global = true, env = "STEERSMAN_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the controllers against a cluster: $KUBECONFIG, ~/.kube/config, or in-cluster credentials.
+    Run(RunArgs),
+    /// Start a throw-away cluster in this process: API server, simulated nodes and all controllers.
+    #[cfg(feature = "sandbox")]
+    Sandbox(SandboxArgs),
+    /// Print the version and the Kubernetes API version it is built for.
+    Version,
+}
+
+impl Verb {
+    /// What is logged unless something else is asked for: the sandbox's own output is for a person. The client library
+    /// repeats each failed watch, which ours tell once, and logs whole bodies that do not decode.
+    pub(crate) fn default_log(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "sandbox")]
+            Self::Sandbox(_) => "warn,kube_runtime=error,kube_client=error",
+            Self::Run(_) | Self::Version => "info,kube_runtime=error,kube_client=error",
+        }
+    }
+}
+
+/// Flags of `steersman run`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// Kubeconfig file; default: $KUBECONFIG, then ~/.kube/config, then the in-cluster service account.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; default: its current context.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// How the controllers run.
+    #[command(flatten)]
+    pub(crate) controllers: ControllerArgs,
+    /// Take the leader lease in this namespace.
+    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
+    pub(crate) lease_namespace: String,
+    /// Name of the leader lease: only one holder of it writes.
+    #[arg(long, value_name = "NAME", default_value = "steersman")]
+    pub(crate) lease_name: String,
+    /// Write without a leader lease. Only right while no second copy can run.
+    #[arg(long)]
+    pub(crate) no_leader_election: bool,
+    /// Serve /healthz, /readyz and /metrics on this address; port 0 takes a free one, `off` serves nothing.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8085")]
+    pub(crate) admin_address: String,
+}
+
+/// Which controllers run, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ControllerArgs {
+    /// Mode of a controller as NAME=MODE; NAME is deployment, replicaset, scheduler or all, MODE is active, shadow
+    /// (plans are logged and counted, nothing is written) or off. Repeatable, later ones win.
+    ///
+    /// Without it, deployment and replicaset shadow the cluster's own controllers, and the scheduler is active for
+    /// the pods that name it. Make a controller active only where the native one does not run.
+    #[arg(long = "mode", value_name = "NAME=MODE", value_parser = parse_mode)]
+    pub(crate) modes: Vec<(ControllerName, Mode)>,
+    /// Schedule the pods whose spec.schedulerName is this; repeatable.
+    #[arg(long = "scheduler-name", value_name = "NAME", default_values_t = [String::from("steersman")])]
+    pub(crate) scheduler_names: Vec<String>,
+}
+
+/// A controller of this program, or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ControllerName {
+    /// Deployments.
+    Deployment,
+    /// ReplicaSets.
+    Replicaset,
+    /// The scheduler.
+    Scheduler,
+    /// Every one.
+    All,
+}
+
+fn parse_mode(text: &str) -> Result<(ControllerName, Mode), String> {
+    let (name, mode) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not NAME=MODE"))?;
+    let name = ControllerName::from_str(name, true)
+        .map_err(|_| format!("{name:?} is no controller: deployment, replicaset, scheduler or all"))?;
+    let mode = match mode {
+        "active" => Mode::Active,
+        "shadow" => Mode::Shadow,
+        "off" => Mode::Off,
+        other => return Err(format!("{other:?} is no mode: active, shadow or off")),
+    };
+    Ok((name, mode))
+}
+
+impl ControllerArgs {
+    /// The mode of one controller, given what it is by default.
+    pub(crate) fn mode(&self, name: ControllerName, default: Mode) -> Mode {
+        let chosen = self
+            .modes
+            .iter()
+            .rev()
+            .find(|(of, _)| *of == name || *of == ControllerName::All);
+        chosen.map_or(default, |(_, mode)| *mode)
+    }
+}
+
+/// Flags of `steersman sandbox`.
+#[cfg(feature = "sandbox")]
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent command line switches")]
+pub(crate) struct SandboxArgs {
+    /// Number of simulated nodes.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    pub(crate) nodes: u32,
+    /// Number of zones that the nodes are spread over.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) zones: u32,
+    /// Address to listen on. The sandbox treats every caller as administrator: keep it on loopback.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub(crate) address: IpAddr,
+    /// Port of the API server; 0 takes a free one.
+    #[arg(long, value_name = "P", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Serve plain HTTP instead of HTTPS.
+    #[arg(long)]
+    pub(crate) http: bool,
+    /// Write the kubeconfig to this file; default: steersman-sandbox.kubeconfig in the temporary directory.
+    #[arg(long, value_name = "F")]
+    pub(crate) kubeconfig_out: Option<PathBuf>,
+    /// Keep the cluster's state in this directory and load it at start; default: in memory only.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Start no API server: run only the simulated nodes, on the cluster of this kubeconfig.
+    #[arg(long, value_name = "KUBECONFIG", conflicts_with_all = ["port", "http", "kubeconfig_out", "data"])]
+    pub(crate) external: Option<PathBuf>,
+    /// With --external: also do kube-controller-manager's other work (garbage collection, namespaces, service
+    /// accounts), for API servers that run without one.
+    #[arg(long, requires = "external")]
+    pub(crate) housekeeping: bool,
+    /// Start without steersman's controllers, to run them beside it with `steersman run`.
+    #[arg(long)]
+    pub(crate) no_controllers: bool,
+    /// How long a simulated container takes from its start to ready, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 500)]
+    pub(crate) start_delay_ms: u64,
+    /// Roll out a small shop, update it, and show both as they happen.
+    #[arg(long, conflicts_with_all = ["external", "no_controllers"])]
+    pub(crate) demo: bool,
+    /// With --demo: end when the demo is through instead of serving until Ctrl-C.
+    #[arg(long, requires = "demo")]
+    pub(crate) exit: bool,
+    /// Store objects without defaulting checks on their content (field validation off).
+    #[arg(long)]
+    pub(crate) no_validation: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sty_8_the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn take_14_controllers_shadow_unless_told_otherwise() {
+        let args = |text: &[&str]| {
+            let cli = Cli::try_parse_from([&["steersman", "run"], text].concat()).unwrap();
+            let Verb::Run(run) = cli.verb else { panic!("run") };
+            run.controllers
+        };
+        assert_eq!(
+            args(&[]).mode(ControllerName::Deployment, Mode::Shadow),
+            Mode::Shadow
+        );
+        let all = args(&["--mode", "all=active", "--mode", "replicaset=off"]);
+        assert_eq!(all.mode(ControllerName::Deployment, Mode::Shadow), Mode::Active);
+        assert_eq!(all.mode(ControllerName::Replicaset, Mode::Shadow), Mode::Off);
+        assert!(Cli::try_parse_from(["steersman", "run", "--mode", "deployment=maybe"]).is_err());
+    }
+}

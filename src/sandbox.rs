@@ -1,0 +1,248 @@
+//! `steersman sandbox`: API server, simulated nodes and all controllers in this process, or the simulated nodes alone
+//! on another API server.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::Client;
+use steersman_sandbox::clock::{Clock, WallClock};
+use steersman_sandbox::housekeeping;
+use steersman_sandbox::nodes::{self, Simulation};
+use steersman_sandbox::tls::Certificates;
+use steersman_sandbox::{Config, Server};
+use steersman_shared::supervisor::Supervisor;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::SandboxArgs;
+use crate::demo;
+use crate::failure::Usage;
+use crate::manager::{Controllers, Election, Manager};
+use crate::run::{DRAIN, load};
+use crate::signals;
+
+/// How often changed state is written with `--data`.
+const SAVE_PERIOD: Duration = Duration::from_secs(5);
+
+/// Runs until a signal, or to the end of the demo with `--exit`.
+///
+/// # Errors
+///
+/// Wrong settings, a port or file that cannot be used, or a part that ended by itself.
+pub(crate) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
+    let stop = signals::stop_on_signal()?;
+    match &args.external {
+        Some(kubeconfig) => external(&args, kubeconfig, stop).await,
+        None => embedded(&args, stop).await,
+    }
+}
+
+async fn external(args: &SandboxArgs, kubeconfig: &Path, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = load(Some(kubeconfig), None).await.map_err(Usage)?;
+    let url = config.cluster_url.to_string();
+    let client = Client::try_from(config)
+        .context("the kubeconfig's credentials")
+        .map_err(Usage)?;
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let mut supervisor = Supervisor::new(stop.clone());
+    start_nodes(&mut supervisor, args, &client, &clock, &stop)?;
+    if args.housekeeping {
+        start_housekeeping(&mut supervisor, &client, &clock, None, &stop);
+    }
+    say(&format!("{} simulated nodes on {url}, until Ctrl-C", args.nodes))?;
+    supervisor.run(DRAIN).await.context("a part of the program ended")
+}
+
+async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = Config {
+        validation: !args.no_validation,
+        data: args.data.clone(),
+        ..Config::default()
+    };
+    let server = Server::start(config).context("the API server")?;
+    let listener = TcpListener::bind(SocketAddr::new(args.address, args.port))
+        .await
+        .with_context(|| format!("--address {} --port {} cannot be bound", args.address, args.port))
+        .map_err(Usage)?;
+    let bound = listener.local_addr().context("the listener's address")?;
+    let certificates = if args.http {
+        None
+    } else {
+        Some(Certificates::generate(&[args.address])?)
+    };
+    let tls = certificates
+        .as_ref()
+        .map(Certificates::server_config)
+        .transpose()?;
+    let scheme = if args.http { "http" } else { "https" };
+    let reachable = if bound.ip().is_unspecified() {
+        "127.0.0.1".parse()?
+    } else {
+        bound.ip()
+    };
+    let url = format!("{scheme}://{}", SocketAddr::new(reachable, bound.port()));
+
+    // The API server ends after everything that uses it.
+    let finished = CancellationToken::new();
+    let mut keeper = Supervisor::new(finished.clone());
+    let api = server.clone();
+    let until = finished.clone();
+    keeper.spawn("API server", async move { api.serve(listener, tls, until).await });
+    if args.data.is_some() {
+        let (server, until) = (server.clone(), finished.clone());
+        keeper.spawn(
+            "snapshots",
+            async move { server.keep_saved(SAVE_PERIOD, until).await },
+        );
+    }
+
+    let client = server.client();
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let mut supervisor = Supervisor::new(stop.clone());
+    let authority = certificates
+        .as_ref()
+        .map(|certificates| certificates.authority.clone());
+    start_housekeeping(&mut supervisor, &client, &clock, authority, &stop);
+    start_nodes(&mut supervisor, args, &client, &clock, &stop)?;
+    if !args.no_controllers {
+        let manager = Manager::new(client.clone(), stop.clone());
+        manager.start(
+            &mut supervisor,
+            &mut keeper,
+            &Controllers::alone(),
+            Election::Alone,
+            &finished,
+        )?;
+    }
+
+    let path = args.kubeconfig_out.clone().unwrap_or_else(default_kubeconfig);
+    write_private(&path, &server.kubeconfig(&url, certificates.as_ref())?)?;
+    say(&format!(
+        "API server {url}, {} simulated nodes; kubeconfig {}",
+        args.nodes,
+        path.display()
+    ))?;
+    if args.demo {
+        let (client, stop, stay) = (client.clone(), stop.clone(), !args.exit);
+        let hint = path.clone();
+        supervisor.spawn(
+            "demo",
+            async move { show_demo(&client, &hint, stay, &stop).await },
+        );
+    } else {
+        say(&format!(
+            "try: kubectl --kubeconfig {} get nodes   (Ctrl-C ends it)",
+            path.display()
+        ))?;
+    }
+    let ended = supervisor.run(DRAIN).await;
+    finished.cancel();
+    let kept = keeper.run(DRAIN).await;
+    ended.and(kept).context("a part of the program ended")
+}
+
+async fn show_demo(
+    client: &Client,
+    kubeconfig: &Path,
+    stay: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        // Not resumed after `stop`: the process ends.
+        done = demo::run(client, &mut out) => done?,
+    }
+    let kubectl = format!("kubectl --kubeconfig {} -n shop", kubeconfig.display());
+    writeln!(
+        out,
+        "\nLook around:\n  {kubectl} get deployments,replicasets,pods -o wide"
+    )?;
+    writeln!(
+        out,
+        "  {kubectl} rollout undo deployment/web\n  {kubectl} scale deployment/catalog --replicas=12"
+    )?;
+    if stay {
+        writeln!(out, "Ctrl-C ends it.")?;
+        stop.cancelled().await;
+    } else {
+        stop.cancel();
+    }
+    Ok(())
+}
+
+fn start_nodes(
+    supervisor: &mut Supervisor,
+    args: &SandboxArgs,
+    client: &Client,
+    clock: &Arc<dyn Clock>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let delay = Duration::from_millis(args.start_delay_ms);
+    let config = nodes::Config {
+        count: usize::try_from(args.nodes)?,
+        zones: usize::try_from(args.zones)?,
+        start_delay: delay * 2 / 5,
+        ready_delay: delay * 3 / 5,
+        ..nodes::Config::default()
+    };
+    let simulation = Simulation::new(client.clone(), config, Arc::clone(clock))
+        .context("--nodes")
+        .map_err(Usage)?;
+    let stop = stop.clone();
+    supervisor.spawn("simulated nodes", async move {
+        simulation.run(stop).await;
+        Ok::<_, Infallible>(())
+    });
+    Ok(())
+}
+
+fn start_housekeeping(
+    supervisor: &mut Supervisor,
+    client: &Client,
+    clock: &Arc<dyn Clock>,
+    root_ca: Option<String>,
+    stop: &CancellationToken,
+) {
+    let config = housekeeping::Config {
+        root_ca,
+        ..housekeeping::Config::default()
+    };
+    let (client, clock, stop) = (client.clone(), Arc::clone(clock), stop.clone());
+    supervisor.spawn("housekeeping", async move {
+        housekeeping::run(client, config, clock, stop).await;
+        Ok::<_, Infallible>(())
+    });
+}
+
+fn default_kubeconfig() -> PathBuf {
+    std::env::temp_dir().join("steersman-sandbox.kubeconfig")
+}
+
+/// Writes a file with a key in it: readable by its owner only, complete or not at all.
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let told = || format!("--kubeconfig-out {}", path.display());
+    let part = path.with_extension("part");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&part)
+        .with_context(told)?;
+    file.write_all(text.as_bytes()).with_context(told)?;
+    std::fs::rename(&part, path).with_context(told)?;
+    Ok(())
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("standard output")
+}

@@ -1,0 +1,24 @@
+//! Tests across crates: rules of the tree, whole-program runs with kubectl, deterministic simulation.
+//!
+//! One binary, so that everything links once. `KUBEBUILDER_ASSETS` (a folder with `etcd` and `kube-apiserver`) makes
+//! the whole-program tests run on a real API server too.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "whole-program tests run on the wall clock"
+)]
+
+#[cfg(test)]
+#[path = "suite/architecture.rs"]
+mod architecture;
+#[cfg(test)]
+#[path = "suite/cluster.rs"]
+mod cluster;
+#[cfg(test)]
+#[path = "suite/invariants.rs"]
+mod invariants;
+#[cfg(test)]
+#[path = "suite/program.rs"]
+mod program;
+#[cfg(test)]
+#[path = "suite/simulation.rs"]
+mod simulation;
