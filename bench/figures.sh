@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 nodes=${1:-1000} pods=${2:-10000}
 cargo build --release --quiet
-bin=$PWD/target/release/steersman
+bin=$(realpath "${CARGO_TARGET_DIR:-target}")/release/steersman
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
 rss() { awk '/^VmRSS/ {printf "%.1f MiB", $2/1024}' "/proc/$1/status"; }
@@ -34,7 +34,7 @@ until [ -s "$dir/kc2" ] && kubectl get --raw /readyz >/dev/null 2>&1; do sleep 0
 until [ "$(kubectl get nodes -o name | wc -l)" -ge "$nodes" ]; do sleep 0.2; done
 echo "memory_with_${nodes}_nodes $(rss $s)"
 t=$(now)
-for i in 1 2 3 4 5 6 7 8 9 10; do kubectl create deployment "d$i" --image=example.com/d:1 --replicas=$((pods/10)) >/dev/null; done
+for i in 1 2 3 4 5 6 7 8 9 10; do kubectl create deployment "d$i" --image=example.com/d:1 --replicas=$((pods/10)) --dry-run=client -o json | kubectl apply -f - >/dev/null; done
 until [ "$(kubectl get deployments -o jsonpath='{range .items[*]}{.status.availableReplicas}{"\n"}{end}' | awk '{s+=$1} END {print s+0}')" -ge "$pods" ]; do sleep 0.5; done
 echo "time_to_${pods}_available_pods $(since "$t")"
 echo "memory_with_${nodes}_nodes_${pods}_pods $(rss $s)"

@@ -19,13 +19,22 @@ const KNOWN: SignedDuration = SignedDuration::from_secs(12);
 /// One committed write.
 pub(crate) struct Write<'a> {
     pub(crate) at: Timestamp,
-    /// Whether a controller of ours made it.
-    pub(crate) ours: bool,
+    /// The process of ours that made it.
+    pub(crate) by: Option<&'a str>,
     /// `deployments`, `replicasets`, `pods` …
     pub(crate) resource: &'a str,
     pub(crate) old: Option<&'a Value>,
     pub(crate) new: Option<&'a Value>,
 }
+
+impl Write<'_> {
+    fn is_ours(&self) -> bool {
+        self.by.is_some()
+    }
+}
+
+/// Name of the Lease that processes of ours compete for, if there are several.
+pub(crate) const LEASE: &str = "steersman";
 
 /// A number and when it was in force, newest last.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +110,8 @@ pub(crate) struct Monitor {
     deployments: BTreeMap<String, DeploymentState>,
     sets: BTreeMap<String, SetState>,
     pods: BTreeMap<String, PodState>,
+    /// Who holds the lease; `None` while there is none.
+    holder: Option<String>,
     /// Writes of ours per resource since the last look.
     pub(crate) our_writes: BTreeMap<String, u64>,
     pub(crate) violations: Vec<String>,
@@ -139,7 +150,7 @@ fn summary(write: &Write<'_>) -> String {
         _ => "update",
     };
     let object = write.new.or(write.old).unwrap_or(&Value::Null);
-    let who = if write.ours { "ours" } else { "others" };
+    let who = write.by.unwrap_or("others");
     let status = &object["status"];
     let ready = status["conditions"]
         .as_array()
@@ -181,7 +192,22 @@ fn resolve(value: &Value, replicas: i64, up: bool) -> i64 {
 impl Monitor {
     /// Takes note of a write and checks it.
     pub(crate) fn see(&mut self, write: &Write<'_>) {
-        if write.ours {
+        if write.resource == "leases" {
+            if let Some(lease) = write.new.filter(|lease| text(lease, "/metadata/name") == LEASE) {
+                self.holder = Some(text(lease, "/spec/holderIdentity").to_owned());
+            }
+            return;
+        }
+        if let (Some(by), Some(holder)) = (write.by, &self.holder)
+            && by != holder
+        {
+            self.fail(
+                write,
+                "INV-12",
+                &format!("{by} wrote while the lease was held by {holder:?}"),
+            );
+        }
+        if write.is_ours() {
             *self.our_writes.entry(write.resource.to_owned()).or_default() += 1;
         }
         if self.violations.is_empty() {
@@ -266,14 +292,14 @@ impl Monitor {
         let replicas = number(new, "/spec/replicas");
         let was = before.as_ref().map_or(0, |set| set.replicas);
         let template = new["spec"]["template"].clone();
-        if write.ours && before.as_ref().is_some_and(|set| set.template != template) {
+        if write.is_ours() && before.as_ref().is_some_and(|set| set.template != template) {
             self.fail(write, "INV-10", "the template changed");
         }
         let revision = new["metadata"]["annotations"]["deployment.kubernetes.io/revision"]
             .as_str()
             .and_then(|text| text.parse().ok())
             .unwrap_or(0);
-        if write.ours && before.as_ref().is_some_and(|set| revision < set.revision) {
+        if write.is_ours() && before.as_ref().is_some_and(|set| revision < set.revision) {
             self.fail(write, "INV-8", "the revision fell");
         }
         let deployment = owner
@@ -297,7 +323,7 @@ impl Monitor {
             deleting,
         };
         self.sets.insert(uid.clone(), set);
-        let (Some(deployment), Some(owner), true) = (deployment, owner, write.ours) else {
+        let (Some(deployment), Some(owner), true) = (deployment, owner, write.is_ours()) else {
             return;
         };
 
@@ -425,7 +451,7 @@ impl Monitor {
             .find(|it| it["type"] == "Ready" && it["status"] == "True");
         let ready_since = ready.and_then(|it| it["lastTransitionTime"].as_str()?.parse().ok());
         let created = !self.pods.contains_key(&uid);
-        if created && write.ours && owner.is_none() {
+        if created && write.is_ours() && owner.is_none() {
             self.fail(write, "INV-6", "a pod of ours without controller");
         }
         self.pods.insert(
@@ -440,7 +466,7 @@ impl Monitor {
         let Some((set, owner)) = owner.and_then(|owner| Some((self.sets.get(&owner)?.clone(), owner))) else {
             return;
         };
-        if created && write.ours {
+        if created && write.is_ours() {
             let active = self
                 .pods
                 .values()
@@ -471,7 +497,7 @@ mod tests {
 
     /// The monitor itself can fail: each of these histories breaks one rule.
     #[test]
-    fn inv_1_and_inv_2_violations_are_noticed() {
+    fn inv_1_to_inv_12_violations_are_noticed() {
         let at = Timestamp::UNIX_EPOCH;
         let deployment = json!({"metadata": {"name": "d", "namespace": "n", "uid": "d", "generation": 1},
             "spec": {"replicas": 4, "strategy": {"type": "RollingUpdate",
@@ -484,7 +510,7 @@ mod tests {
         let mut see = |resource: &'static str, old: Option<Value>, new: Option<Value>| {
             monitor.see(&Write {
                 at,
-                ours: true,
+                by: Some("ours"),
                 resource,
                 old: old.as_ref(),
                 new: new.as_ref(),
@@ -503,5 +529,8 @@ mod tests {
             .unwrap()
             .push(json!({"uid": "x", "controller": true}));
         assert!(see("replicasets", Some(set(6)), Some(second))[0].starts_with("INV-5"));
+        let lease = json!({"metadata": {"name": LEASE}, "spec": {"holderIdentity": "another"}});
+        assert!(see("leases", None, Some(lease)).is_empty());
+        assert!(see("pods", None, Some(pod("c")))[0].starts_with("INV-12"));
     }
 }

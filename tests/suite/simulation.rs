@@ -1,10 +1,12 @@
 //! Deterministic simulation: all controllers, the sandbox and its nodes in one thread on paused time, with seeded
-//! faults between the controllers and the API server, crashes of the controllers, and users that change things.
+//! faults between the controllers and the API server, crashes of the controllers, and users that change things. In every
+//! third history two processes share a lease, and one of them is cut off at times.
 //!
 //! `STEERSMAN_SEEDS=N` runs N seeds instead of [`SEEDS`]; `STEERSMAN_SEED=S` runs the one that failed, with its log.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -26,7 +28,7 @@ use steersman_sandbox::store::Revision;
 use steersman_sandbox::{Config, Server, housekeeping};
 use steersman_shared::context::{Context, Mode};
 use steersman_shared::informer::Informers;
-use steersman_shared::lease::Leadership;
+use steersman_shared::lease::{self, Elector, KubeLease, Leadership};
 use steersman_shared::metrics::Metrics;
 use steersman_shared::ready::Readiness;
 use steersman_shared::recorder::{EventWriter, KubeEvents, Recorders};
@@ -34,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, Service};
 
-use crate::invariants::{Monitor, Write};
+use crate::invariants::{LEASE, Monitor, Write};
 
 /// Seeds of a normal run. The full thousand is for before a release: it takes minutes.
 const SEEDS: u64 = 120;
@@ -51,8 +53,8 @@ struct Witness {
 }
 
 impl Witness {
-    /// Hands the writes since the last call to the monitor, as made by `ours` or by others.
-    fn look(&self, ours: bool) {
+    /// Hands the writes since the last call to the monitor, as made by this process of ours or by others.
+    fn look(&self, by: Option<&str>) {
         let mut seen = self.seen.lock().unwrap();
         let (revision, monitor) = &mut *seen;
         if self.server.revision() == *revision {
@@ -61,7 +63,7 @@ impl Witness {
         for (table, change) in self.server.changes_after(*revision) {
             *revision = change.object.revision;
             let resource = table.split('.').next().unwrap_or_default().to_owned();
-            if !["deployments", "replicasets", "pods"].contains(&resource.as_str()) {
+            if !["deployments", "leases", "pods", "replicasets"].contains(&resource.as_str()) {
                 continue;
             }
             let deleted = change.kind == steersman_sandbox::store::ChangeKind::Deleted;
@@ -78,7 +80,7 @@ impl Witness {
             let at = self.clock.now();
             monitor.see(&Write {
                 at,
-                ours,
+                by,
                 resource: &resource,
                 old: old.as_ref(),
                 new: new.as_ref(),
@@ -93,27 +95,35 @@ impl Witness {
 struct Witnessed {
     inner: ApiService,
     witness: Arc<Witness>,
-    ours: bool,
+    /// The process of ours whose requests these are.
+    by: Option<Arc<str>>,
+    /// Cut off from the API server: no request gets through, watches go on.
+    cut: Arc<AtomicBool>,
 }
 
 impl Service<Request<Body>> for Witnessed {
     type Response = <ApiService as Service<Request<Body>>>::Response;
-    type Error = <ApiService as Service<Request<Body>>>::Error;
+    type Error = tower::BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Request<Body>>::poll_ready(&mut self.inner, cx)
+        Service::<Request<Body>>::poll_ready(&mut self.inner, cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (witness, ours) = (Arc::clone(&self.witness), self.ours);
-        witness.look(false);
+        if self.cut.load(Ordering::Relaxed) {
+            return Box::pin(async {
+                Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+            });
+        }
+        let (witness, by) = (Arc::clone(&self.witness), self.by.clone());
+        witness.look(None);
         let mut call = Box::pin(self.inner.call(request));
-        witness.look(ours);
+        witness.look(by.as_deref());
         Box::pin(std::future::poll_fn(move |cx| {
-            witness.look(false);
-            let answer = call.as_mut().poll(cx);
-            witness.look(ours);
+            witness.look(None);
+            let answer = call.as_mut().poll(cx).map_err(Into::into);
+            witness.look(by.as_deref());
             answer
         }))
     }
@@ -131,6 +141,12 @@ struct World {
     stop: CancellationToken,
     environment: JoinSet<()>,
     controllers: JoinSet<()>,
+    /// How many processes of ours run: two of them share a lease, one does without.
+    replicas: u32,
+    /// Processes started so far; numbers their names.
+    started: u32,
+    /// The switches that cut the running ones off.
+    cuts: Vec<Arc<AtomicBool>>,
     log: Vec<String>,
 }
 
@@ -152,7 +168,8 @@ impl World {
         let others = Witnessed {
             inner: server.service(),
             witness: Arc::clone(&witness),
-            ours: false,
+            by: None,
+            cut: Arc::default(),
         };
         let client = Client::new(others, "default");
         let layer = FaultLayer::new(seed, storm());
@@ -167,6 +184,9 @@ impl World {
             stop: CancellationToken::new(),
             environment: JoinSet::new(),
             controllers: JoinSet::new(),
+            replicas: if seed % 3 == 2 { 2 } else { 1 },
+            started: 0,
+            cuts: Vec::new(),
             log: Vec::new(),
         };
         world.start_environment();
@@ -180,18 +200,33 @@ impl World {
 }
 
 /// A process of ours that dies without a word when its task is aborted.
-async fn controller_process(client: Client, clock: TokioClock, stop: CancellationToken) {
+/// With a name it competes for the lease (INV-12).
+async fn controller_process(
+    client: Client,
+    clock: TokioClock,
+    elected: Option<String>,
+    stop: CancellationToken,
+) {
     let clock: Arc<dyn steersman_shared::clock::Clock> = Arc::new(SharedClock(clock));
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let informers = Informers::new(client.clone(), &metrics, &Readiness::default());
     let (recorder, backlog) = Recorders::new(Arc::clone(&clock), "simulation", &metrics);
+    let (elector, leadership) = match elected {
+        None => (None, Leadership::always()),
+        Some(name) => {
+            let config = lease::Config::new("kube-system", LEASE, name);
+            let store = KubeLease::new(client.clone(), &config);
+            let (elector, leadership) = Elector::new(store, config, Arc::clone(&clock), &metrics).unwrap();
+            (Some(elector), leadership)
+        }
+    };
     let context = Context {
         client: client.clone(),
         informers: informers.clone(),
         clock: Arc::clone(&clock),
         stop: stop.clone(),
-        leadership: Leadership::always(),
+        leadership,
         recorder,
         metrics: Arc::new(Mutex::new(registry)),
         shared_metrics: metrics.clone(),
@@ -213,6 +248,11 @@ async fn controller_process(client: Client, clock: TokioClock, stop: Cancellatio
         Box::pin(async { scheduler.run().await.unwrap() }),
         Box::pin(async { writer.run(stop.clone()).await.unwrap() }),
         Box::pin(async { informers.run(stop.clone()).await.unwrap() }),
+        Box::pin(async {
+            if let Some(elector) = elector {
+                elector.run(stop.clone()).await.unwrap();
+            }
+        }),
     );
 }
 
@@ -242,14 +282,37 @@ impl World {
     }
 
     fn start_controllers(&mut self) {
-        let witnessed = Witnessed {
-            inner: self.server.service(),
-            witness: Arc::clone(&self.witness),
-            ours: true,
+        self.cuts.clear();
+        for _ in 0..self.replicas {
+            self.started += 1;
+            let name = format!("process-{}", self.started);
+            let cut = Arc::new(AtomicBool::new(false));
+            let witnessed = Witnessed {
+                inner: self.server.service(),
+                witness: Arc::clone(&self.witness),
+                by: Some(name.as_str().into()),
+                cut: Arc::clone(&cut),
+            };
+            self.cuts.push(cut);
+            let client = Client::new(self.layer.layer(witnessed), "default");
+            let elected = (self.replicas > 1).then_some(name);
+            self.controllers
+                .spawn(controller_process(client, self.clock, elected, self.stop.clone()));
+        }
+    }
+
+    /// Cuts a process off for long enough that another one takes the lease.
+    fn cut_off(&mut self, random: &mut fastrand::Rng) {
+        let Some(cut) = random.choice(&self.cuts).cloned() else {
+            return;
         };
-        let client = Client::new(self.layer.layer(witnessed), "default");
-        self.controllers
-            .spawn(controller_process(client, self.clock, self.stop.clone()));
+        let duration = Duration::from_secs(random.u64(5..40));
+        self.note(format!("a process is cut off for {duration:?}"));
+        cut.store(true, Ordering::Relaxed);
+        self.environment.spawn(async move {
+            tokio::time::sleep(duration).await;
+            cut.store(false, Ordering::Relaxed);
+        });
     }
 
     async fn crash_controllers(&mut self) {
@@ -282,6 +345,10 @@ impl World {
                 self.note(format!("{name}: paused {paused}"));
                 json!({"spec": {"paused": paused}})
             }
+            63..72 if self.replicas > 1 => {
+                self.cut_off(random);
+                return;
+            }
             63..80 => {
                 self.note("controllers crash");
                 self.crash_controllers().await;
@@ -308,7 +375,7 @@ impl World {
             }
             94..97 => {
                 self.note("the API server forgets its history");
-                self.witness.look(false);
+                self.witness.look(None);
                 self.server.compact();
                 return;
             }
@@ -357,7 +424,7 @@ impl World {
     }
 
     fn violations(&self) -> Vec<String> {
-        self.witness.look(false);
+        self.witness.look(None);
         self.witness.seen.lock().unwrap().1.violations.clone()
     }
 
@@ -369,7 +436,7 @@ impl World {
     }
 
     fn our_writes(&self) -> u64 {
-        self.witness.look(false);
+        self.witness.look(None);
         self.witness.seen.lock().unwrap().1.our_writes.values().sum()
     }
 }
@@ -427,6 +494,10 @@ async fn history(seed: u64) -> Result<(), String> {
     }
     world.note("quiet from here on");
     world.faults.quiesce();
+    world
+        .cuts
+        .iter()
+        .for_each(|cut| cut.store(false, Ordering::Relaxed));
     for name in NAMES {
         let resume = Patch::Merge(json!({"spec": {"paused": false}}));
         let _ = world
@@ -610,4 +681,5 @@ fn rs_1_a_seed_repeats_exactly() {
         })
     };
     assert_eq!(trace(7), trace(7));
+    assert_eq!(trace(8), trace(8), "two processes with a lease");
 }
