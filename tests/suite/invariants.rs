@@ -110,6 +110,9 @@ pub(crate) struct Monitor {
     deployments: BTreeMap<String, DeploymentState>,
     sets: BTreeMap<String, SetState>,
     pods: BTreeMap<String, PodState>,
+    /// When somebody else last took pods away, by the Deployment's key: INV-3 excuses what a controller decides before
+    /// it can know that.
+    pub(crate) robbed: BTreeMap<String, Timestamp>,
     /// Who holds the lease; `None` while there is none.
     holder: Option<String>,
     /// Writes of ours per resource since the last look.
@@ -406,7 +409,11 @@ impl Monitor {
         if replicas < was {
             let floor = deployment.floor.recent(write.at).min().unwrap_or(0);
             let after = self.available(owner, write.at);
-            if available_before >= floor && after < floor {
+            let excused = self
+                .robbed
+                .get(&deployment.key)
+                .is_some_and(|at| write.at - KNOWN <= *at);
+            if available_before >= floor && after < floor && !excused {
                 let detail = format!("lowered {was} -> {replicas}: {after} available, need {floor}");
                 self.fail(write, "INV-3", &detail);
             }

@@ -324,6 +324,14 @@ impl World {
         Api::namespaced(self.client.clone(), "default")
     }
 
+    /// This pod of a Deployment is about to go, and no controller can know.
+    fn excuse(&self, pod: &Pod) {
+        if let Some(app) = pod.labels().get("app") {
+            let mut seen = self.witness.seen.lock().unwrap();
+            seen.1.robbed.insert(format!("default/{app}"), self.clock.now());
+        }
+    }
+
     /// What users do at random.
     async fn disturb(&mut self, random: &mut fastrand::Rng) {
         let name = *random.choice(&NAMES).unwrap();
@@ -359,6 +367,7 @@ impl World {
                 let list = pods.list(&ListParams::default()).await.unwrap();
                 if let Some(pod) = random.choice(&list.items) {
                     self.note(format!("delete pod {}", pod.name_any()));
+                    self.excuse(pod);
                     let _ = pods.delete(&pod.name_any(), &DeleteParams::default()).await;
                 }
                 return;
@@ -368,6 +377,7 @@ impl World {
                 let list = pods.list(&ListParams::default()).await.unwrap();
                 if let Some(pod) = random.choice(&list.items) {
                     self.note(format!("release pod {}", pod.name_any()));
+                    self.excuse(pod);
                     let patch = merge(json!({"metadata": {"labels": {"app": "released"}}}));
                     let _ = pods.patch(&pod.name_any(), &params, &patch).await;
                 }
