@@ -159,6 +159,14 @@ async fn show_demo(
         // Not resumed after `stop`: the process ends.
         done = demo::run(client, &mut out) => done?,
     }
+    if !stay {
+        writeln!(
+            out,
+            "\nWithout --exit the cluster stays, to look around with kubectl."
+        )?;
+        stop.cancel();
+        return Ok(());
+    }
     let kubectl = format!("kubectl --kubeconfig {} -n shop", kubeconfig.display());
     writeln!(
         out,
@@ -168,12 +176,8 @@ async fn show_demo(
         out,
         "  {kubectl} rollout undo deployment/web\n  {kubectl} scale deployment/catalog --replicas=12"
     )?;
-    if stay {
-        writeln!(out, "Ctrl-C ends it.")?;
-        stop.cancelled().await;
-    } else {
-        stop.cancel();
-    }
+    writeln!(out, "Ctrl-C ends it.")?;
+    stop.cancelled().await;
     Ok(())
 }
 
