@@ -113,6 +113,8 @@ pub(crate) struct Monitor {
     /// When somebody else last took pods away, by the Deployment's key: INV-3 excuses what a controller decides before
     /// it can know that.
     pub(crate) robbed: BTreeMap<String, Timestamp>,
+    /// When the process that writes began to: it starts from the statuses that it finds, as upstream does.
+    pub(crate) takeover: Option<Timestamp>,
     /// Who holds the lease; `None` while there is none.
     holder: Option<String>,
     /// Writes of ours per resource since the last look.
@@ -197,7 +199,11 @@ impl Monitor {
     pub(crate) fn see(&mut self, write: &Write<'_>) {
         if write.resource == "leases" {
             if let Some(lease) = write.new.filter(|lease| text(lease, "/metadata/name") == LEASE) {
-                self.holder = Some(text(lease, "/spec/holderIdentity").to_owned());
+                let holder = Some(text(lease, "/spec/holderIdentity").to_owned());
+                if self.holder != holder {
+                    self.holder = holder;
+                    self.takeover = Some(write.at);
+                }
             }
             return;
         }

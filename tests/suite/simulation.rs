@@ -283,6 +283,7 @@ impl World {
 
     fn start_controllers(&mut self) {
         self.cuts.clear();
+        self.witness.seen.lock().unwrap().1.takeover = Some(self.clock.now());
         for _ in 0..self.replicas {
             self.started += 1;
             let name = format!("process-{}", self.started);
