@@ -102,6 +102,9 @@ struct Resize {
     was: i64,
     replicas: i64,
     available_before: i64,
+    /// Part of proportional scaling after a user changed `spec.replicas`: it looks at sizes, not at availability
+    /// (DEP-42, DEP-43).
+    of_scaling: bool,
 }
 
 /// The state of the cluster as stored, and what was found wrong with the way there.
@@ -124,6 +127,7 @@ pub(crate) struct Monitor {
     pub(crate) trail: VecDeque<String>,
 }
 
+const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
 /// Length of [`Monitor::trail`].
 const TRAIL: usize = 40;
 
@@ -321,6 +325,8 @@ impl Monitor {
         let mut sizes = before.as_ref().map(|set| set.sizes.clone()).unwrap_or_default();
         sizes.set(write.at, replicas);
         let deleting = new["metadata"]["deletionTimestamp"].is_string();
+        let desired = |object: &Value| object["metadata"]["annotations"][DESIRED_REPLICAS].clone();
+        let of_scaling = write.old.is_some_and(|old| desired(old) != desired(new));
         let min_ready = SignedDuration::from_secs(number(new, "/spec/minReadySeconds"));
         let set = SetState {
             owner: owner.clone(),
@@ -368,6 +374,7 @@ impl Monitor {
                 was,
                 replicas,
                 available_before,
+                of_scaling,
             },
         );
     }
@@ -380,6 +387,7 @@ impl Monitor {
             was,
             replicas,
             available_before,
+            of_scaling,
         } = resize;
         let (was, replicas, available_before) = (*was, *replicas, *available_before);
         let siblings: Vec<(&String, i64)> = self
@@ -419,7 +427,7 @@ impl Monitor {
                 .robbed
                 .get(&deployment.key)
                 .is_some_and(|at| write.at - KNOWN <= *at);
-            if available_before >= floor && after < floor && !excused {
+            if available_before >= floor && after < floor && !excused && !of_scaling {
                 let detail = format!("lowered {was} -> {replicas}: {after} available, need {floor}");
                 self.fail(write, "INV-3", &detail);
             }
