@@ -164,13 +164,8 @@ pub(crate) fn subscribe(
     let (keys, open) = (queue.clone(), writes.clone());
     informers.get::<ReplicaSet>().subscribe(Box::new(move |change| {
         let key = ObjectKey::of(change.latest().as_ref());
-        let is_another = |change: &Change<ReplicaSet>| match change {
-            Change::Added(_) => false,
-            Change::Updated { old, new } => old.metadata.uid != new.metadata.uid,
-            Change::Removed(_) => true,
-        };
         // What was written for one of the same name says nothing about this one (RS-29).
-        if is_another(change) {
+        if change.ends_former() {
             open.forget(&key);
         }
         keys.add(key);

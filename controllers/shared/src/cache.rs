@@ -46,6 +46,19 @@ impl<K> Clone for Change<K> {
 }
 
 impl<K> Change<K> {
+    /// Whether what stood under the key before is gone: removed, or replaced by another object of the same name.
+    #[must_use]
+    pub fn ends_former(&self) -> bool
+    where
+        K: kube::Resource,
+    {
+        match self {
+            Self::Added(_) => false,
+            Self::Updated { old, new } => old.meta().uid != new.meta().uid,
+            Self::Removed(_) => true,
+        }
+    }
+
     /// The one or two versions, old before new.
     pub fn versions(&self) -> impl Iterator<Item = &Arc<K>> {
         self.old().into_iter().chain(self.current())
