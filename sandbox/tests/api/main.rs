@@ -19,6 +19,8 @@ mod objects;
 #[cfg(test)]
 mod persistence;
 #[cfg(test)]
+mod recordings;
+#[cfg(test)]
 mod serve;
 #[cfg(test)]
 mod services;
