@@ -173,7 +173,9 @@ pub(crate) struct SandboxArgs {
     /// Write the kubeconfig to this file; default: steersman-sandbox.kubeconfig in the temporary directory.
     #[arg(long, value_name = "F")]
     pub(crate) kubeconfig_out: Option<PathBuf>,
-    /// Keep the cluster's state in this directory and load it at start; default: in memory only.
+    /// Keep the cluster in this directory and go on with it at the next start; default: in memory only.
+    ///
+    /// A write is answered when it is on disk: nothing acknowledged is lost, whatever ends the process.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Start no API server: run only the simulated nodes, on the cluster of this kubeconfig.

@@ -26,9 +26,6 @@ use crate::manager::{Controllers, Election, Manager};
 use crate::run::{DRAIN, load};
 use crate::signals;
 
-/// How often changed state is written with `--data`.
-const SAVE_PERIOD: Duration = Duration::from_secs(5);
-
 /// Runs until a signal, or to the end of the demo with `--exit`.
 ///
 /// # Errors
@@ -95,10 +92,7 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     keeper.spawn("API server", async move { api.serve(listener, tls, until).await });
     if args.data.is_some() {
         let (server, until) = (server.clone(), finished.clone());
-        keeper.spawn(
-            "snapshots",
-            async move { server.keep_saved(SAVE_PERIOD, until).await },
-        );
+        keeper.spawn("data directory", async move { server.keep_data(until).await });
     }
 
     let client = server.client();

@@ -14,6 +14,9 @@ mod architecture;
 #[path = "suite/cluster.rs"]
 mod cluster;
 #[cfg(test)]
+#[path = "suite/durability.rs"]
+mod durability;
+#[cfg(test)]
 #[path = "suite/invariants.rs"]
 mod invariants;
 #[cfg(test)]

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bootstrap,
     clock::{Clock, WallClock},
-    crd, persist,
+    crd,
+    persist::{Disk, Opened},
     registry::Registry,
     service::ApiService,
     services::Addresses,
@@ -33,7 +34,8 @@ pub struct Config {
     pub service_range: (Ipv4Addr, u8),
     /// Changes kept per resource for watches and paged lists. Default: 10,000.
     pub history: usize,
-    /// Directory from which the state is loaded at start and to which [`Server::save`] writes it. Default: none.
+    /// Directory that holds the state: it is loaded at start, and no write is answered before it is there. Default:
+    /// none, all is in memory.
     pub data: Option<PathBuf>,
 }
 
@@ -66,27 +68,69 @@ impl std::fmt::Debug for Config {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The snapshot of an earlier run could not be read.
-    #[error("read the snapshot {path}")]
-    Load {
-        /// File that was read.
+    /// The file of the data directory could not be opened or made.
+    #[error("open the data file {path}")]
+    DataOpen {
+        /// The file.
         path: PathBuf,
         /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// A snapshot could not be written.
-    #[error("write the snapshot {path}")]
-    Save {
-        /// File that was written.
+    /// Another process has the data directory.
+    #[error("{path} is in use by another process: end that one, or choose another data directory")]
+    DataInUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file in the data directory is something else.
+    #[error("{path} is not a data file of the sandbox: choose another data directory, or move the file away")]
+    DataForeign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by another version.
+    #[error(
+        "{path} has format {found}, this version reads format {known}: start the version that wrote it, or move \
+         the file away to begin with an empty cluster"
+    )]
+    DataFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The format of this version.
+        known: u64,
+    },
+    /// The file does not hold what was written to it.
+    #[error("{path} is damaged: put a copy in its place, or move it away to begin with an empty cluster")]
+    DataDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: redb::Error,
+    },
+    /// The snapshot of an earlier version could not be taken over.
+    #[error("take over the old snapshot {path}: repair it, or move it away to begin with an empty cluster")]
+    DataImport {
+        /// The file.
         path: PathBuf,
         /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// The server was started without a data directory.
-    #[error("no data directory is configured")]
-    NoDataDirectory,
+    /// A write did not reach the disk. Later ones are refused.
+    #[error(
+        "write {path}: all that was acknowledged is in it; make room on the disk or repair it, and start again"
+    )]
+    DataWrite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<redb::Error>,
+    },
     /// The service range is not a usable IPv4 network.
     #[error("service range {address}/{prefix} must be an IPv4 network with a prefix of 8 to 28")]
     ServiceRange {
@@ -129,9 +173,18 @@ pub(crate) struct Core {
     /// Ends the watches that are open now.
     watches: Mutex<CancellationToken>,
     random: Mutex<fastrand::Rng>,
+    disk: Option<Disk>,
 }
 
 impl Core {
+    /// Waits until everything that is stored now is on disk; without a data directory it returns at once.
+    pub(crate) async fn flushed(&self) -> Result<()> {
+        match &self.disk {
+            Some(disk) => disk.wait_for(self.store.revision()).await,
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.config.clock.now()
     }
@@ -198,30 +251,34 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Starts a server: loads the snapshot if there is one, and creates what every cluster has. No task runs until a
-    /// client asks for something.
+    /// Starts a server: loads what the data directory holds, and creates what every cluster has. No task runs until a
+    /// client asks for something; with a data directory, one thread writes to it.
     ///
     /// # Errors
-    /// When the configuration is not usable or the snapshot cannot be read.
+    /// When the configuration or the data directory is not usable.
     pub fn start(config: Config) -> Result<Self> {
-        let snapshot = config.data.as_deref().map(persist::load).transpose()?.flatten();
-        let start = snapshot
-            .as_ref()
-            .map_or(Revision(0), persist::Snapshot::next_start);
+        let data = config.data.as_deref().map(Opened::open).transpose()?;
+        let start = data.as_ref().map_or(Revision(0), |data| data.start);
+        let store = Store::new(start, config.history);
+        let disk = match data {
+            Some(data) => {
+                data.restore(&store)?;
+                Some(data.attach(&store)?)
+            }
+            None => None,
+        };
         let random = config
             .seed
             .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         let core = Core {
-            store: Store::new(start, config.history),
+            store,
             registry: Registry::default(),
             addresses: Mutex::new(Addresses::new(config.service_range)?),
             watches: Mutex::new(CancellationToken::new()),
             random: Mutex::new(random),
+            disk,
             config,
         };
-        if let Some(snapshot) = snapshot {
-            snapshot.restore(&core.store);
-        }
         crd::serve_all(&core);
         core.addresses
             .lock()
@@ -279,39 +336,29 @@ impl Server {
         std::mem::take(&mut *watches).cancel();
     }
 
-    /// Writes the state to the data directory. Blocks on the disk: call it off the async workers.
+    /// Waits until everything that was stored before the call is on disk; without a data directory it returns at once.
     ///
     /// # Errors
-    /// When there is no data directory or it cannot be written.
-    pub fn save(&self) -> Result<()> {
-        let directory = self.core.config.data.as_deref().ok_or(Error::NoDataDirectory)?;
-        persist::save(directory, &self.core.store)
+    /// [`Error::DataWrite`].
+    pub async fn flushed(&self) -> Result<()> {
+        self.core.flushed().await
     }
 
-    /// Saves every `period` while something changes, and once more when `stop` is cancelled.
+    /// Watches over the data directory until `stop` is cancelled, and returns when all is on disk. Without a data
+    /// directory there is nothing to watch over.
     ///
     /// # Errors
-    /// When the data directory cannot be written.
-    pub async fn keep_saved(&self, period: std::time::Duration, stop: CancellationToken) -> Result<()> {
-        let mut saved = None;
-        loop {
-            let stopping = tokio::select! {
-                biased;
-                () = stop.cancelled() => true,
-                () = tokio::time::sleep(period) => false,
-            };
-            let revision = self.revision();
-            if saved != Some(revision) {
-                let server = self.clone();
-                // A panic of the writer is a bug of the serialiser; the next period tries again.
-                if let Ok(done) = tokio::task::spawn_blocking(move || server.save()).await {
-                    done?;
-                    saved = Some(revision);
-                }
-            }
-            if stopping {
-                return Ok(());
-            }
+    /// [`Error::DataWrite`], as soon as a write does not reach the disk: the server refuses all further ones.
+    pub async fn keep_data(&self, stop: CancellationToken) -> Result<()> {
+        let Some(disk) = &self.core.disk else {
+            stop.cancelled().await;
+            return Ok(());
+        };
+        // Both branches only wait: nothing is lost when the other one wins.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => self.flushed().await,
+            failure = disk.failure() => Err(failure),
         }
     }
 }

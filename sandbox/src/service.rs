@@ -105,6 +105,10 @@ impl ApiService {
             Ok(body) => answer(&self, &parts, body).await,
             Err(failure) => (Err(failure), Vec::new()),
         };
+        let answer = match on_disk(&self.core, &parts.method).await {
+            Ok(()) => answer,
+            Err(failure) => Err(failure),
+        };
         respond(answer, &warnings, &audit)
     }
 }
@@ -126,6 +130,19 @@ where
         let service = self.clone();
         Box::pin(async move { Ok(service.answer(request).await) })
     }
+}
+
+/// Waits until what a request has written is on disk (API-684). A write of another request that came in between is
+/// waited for too, which costs nothing: both are in the same commit, most of the time.
+async fn on_disk(core: &Core, method: &Method) -> Result<(), Failure> {
+    if method == Method::GET {
+        return Ok(());
+    }
+    core.flushed().await.map_err(|error| {
+        let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let texts: Vec<String> = chain.map(ToString::to_string).collect();
+        Failure::internal(texts.join(": "))
+    })
 }
 
 async fn collect<B>(body: B) -> Result<Bytes, Failure>

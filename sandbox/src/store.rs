@@ -18,6 +18,8 @@ use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+use crate::persist::journal::{Journal, Record};
+
 /// A value of the server-wide write counter (API-61).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
@@ -63,6 +65,24 @@ pub struct Object {
 }
 
 impl Object {
+    /// A version as [`Object::json`] gave it once.
+    pub(crate) fn from_json(key: Key, revision: Revision, json: Bytes) -> Self {
+        let digits = revision.to_string();
+        let slot = json
+            .strip_suffix(END)
+            .and_then(|json| json.strip_suffix(digits.as_bytes()))
+            .and_then(|json| json.ends_with(BEGIN_REVISION).then_some(json.len()));
+        match slot {
+            Some(slot) => Self {
+                key,
+                revision,
+                json,
+                slot,
+            },
+            None => Draft::new(&serde_json::from_slice(&json).unwrap_or(Value::Null)).stamp(key, revision),
+        }
+    }
+
     /// The JSON object without `kind` and `apiVersion`.
     #[must_use]
     pub fn json(&self) -> &Bytes {
@@ -93,6 +113,10 @@ impl Object {
         json
     }
 }
+
+/// What stands before and after the revision in a stored version: it is its last member.
+const BEGIN_REVISION: &[u8] = b"\"resourceVersion\":\"";
+const END: &[u8] = b"\"}}";
 
 /// A serialised object that waits for its revision. Made before the store is locked, so that the lock covers a copy
 /// of bytes only.
@@ -129,14 +153,14 @@ impl Draft {
                 json.push(b',');
             }
         }
-        json.extend_from_slice(b"\"resourceVersion\":\"");
+        json.extend_from_slice(BEGIN_REVISION);
         slot += json.len();
-        json.extend_from_slice(b"\"}}");
+        json.extend_from_slice(END);
         json.shrink_to_fit();
         Self { json, slot }
     }
 
-    fn stamp(&self, key: Key, revision: Revision) -> Object {
+    pub(crate) fn stamp(&self, key: Key, revision: Revision) -> Object {
         let digits = revision.to_string();
         let mut json = Vec::with_capacity(self.json.len() + digits.len());
         json.extend_from_slice(self.json.get(..self.slot).unwrap_or_default());
@@ -276,6 +300,8 @@ struct State {
     history_limit: usize,
     /// Start of history for tables that do not exist yet.
     floor: Revision,
+    /// Where writes go on their way to disk; `None`: they stay in memory.
+    journal: Option<Arc<Journal>>,
 }
 
 impl State {
@@ -289,6 +315,19 @@ impl State {
     fn next_revision(&mut self) -> Revision {
         self.revision = Revision(self.revision.0.saturating_add(1));
         self.revision
+    }
+
+    /// Notes a write in the history of its table and on its way to disk.
+    fn record(&mut self, name: &TableName, change: Change) {
+        if let Some(journal) = &self.journal {
+            journal.push(Record {
+                table: Arc::clone(name),
+                object: Arc::clone(&change.object),
+                is_stored: change.kind != ChangeKind::Deleted,
+            });
+        }
+        let limit = self.history_limit;
+        self.table(name).record(change, limit);
     }
 }
 
@@ -316,6 +355,7 @@ impl Store {
             tables: FxHashMap::default(),
             history_limit,
             floor: start,
+            journal: None,
         };
         Self {
             state: Mutex::new(state),
@@ -381,18 +421,17 @@ impl Store {
             return Err(WriteError::Exists);
         }
         let revision = state.next_revision();
-        let limit = state.history_limit;
         let object = Arc::new(draft.stamp(key.clone(), revision));
-        let table = state.table(table);
-        table.objects.insert(key.clone(), Arc::clone(&object));
-        table.record(
-            Change {
-                kind: ChangeKind::Added,
-                object: Arc::clone(&object),
-                previous: None,
-            },
-            limit,
-        );
+        state
+            .table(table)
+            .objects
+            .insert(key.clone(), Arc::clone(&object));
+        let change = Change {
+            kind: ChangeKind::Added,
+            object: Arc::clone(&object),
+            previous: None,
+        };
+        state.record(table, change);
         Ok(object)
     }
 
@@ -410,18 +449,17 @@ impl Store {
         let mut state = self.lock();
         check_expected(state.table(table), key, expected)?;
         let revision = state.next_revision();
-        let limit = state.history_limit;
         let object = Arc::new(draft.stamp(key.clone(), revision));
-        let table = state.table(table);
-        let previous = table.objects.insert(key.clone(), Arc::clone(&object));
-        table.record(
-            Change {
-                kind: ChangeKind::Modified,
-                object: Arc::clone(&object),
-                previous,
-            },
-            limit,
-        );
+        let previous = state
+            .table(table)
+            .objects
+            .insert(key.clone(), Arc::clone(&object));
+        let change = Change {
+            kind: ChangeKind::Modified,
+            object: Arc::clone(&object),
+            previous,
+        };
+        state.record(table, change);
         Ok(object)
     }
 
@@ -439,18 +477,14 @@ impl Store {
         let mut state = self.lock();
         check_expected(state.table(table), key, expected)?;
         let revision = state.next_revision();
-        let limit = state.history_limit;
         let object = Arc::new(last.stamp(key.clone(), revision));
-        let table = state.table(table);
-        let previous = table.objects.remove(key);
-        table.record(
-            Change {
-                kind: ChangeKind::Deleted,
-                object: Arc::clone(&object),
-                previous,
-            },
-            limit,
-        );
+        let previous = state.table(table).objects.remove(key);
+        let change = Change {
+            kind: ChangeKind::Deleted,
+            object: Arc::clone(&object),
+            previous,
+        };
+        state.record(table, change);
         Ok(object)
     }
 
@@ -574,23 +608,15 @@ impl Store {
         }
     }
 
-    /// Everything that is stored, for a snapshot on disk: each table's name and objects, in name order.
-    #[must_use]
-    pub fn export(&self) -> (Revision, BTreeMap<TableName, Vec<Arc<Object>>>) {
-        let state = self.lock();
-        let objects = |table: &Table| table.objects.values().map(Arc::clone).collect();
-        let tables = state
-            .tables
-            .iter()
-            .map(|(name, table)| (Arc::clone(name), objects(table)))
-            .collect();
-        (state.revision, tables)
+    /// From now on all writes go to `journal` too.
+    pub(crate) fn attach(&self, journal: Arc<Journal>) {
+        self.lock().journal = Some(journal);
     }
 
-    /// Puts an object of a snapshot back under its old revision, without history.
-    pub fn import(&self, table: &TableName, key: &Key, revision: Revision, draft: &Draft) {
-        let object = Arc::new(draft.stamp(key.clone(), revision));
-        self.lock().table(table).objects.insert(key.clone(), object);
+    /// Puts an object of an earlier run back under its old revision, without history.
+    pub(crate) fn restore(&self, table: &TableName, object: Object) {
+        let key = object.key.clone();
+        self.lock().table(table).objects.insert(key, Arc::new(object));
     }
 }
 
