@@ -12,6 +12,7 @@ use crate::{
     json::{self, is_blank},
     names::Gvr,
     registry::{Custom, CustomVersion, Kind, ScalePaths},
+    schema::Types,
     server::Core,
     store::{Draft, Key, TableName},
     table::PrinterColumn,
@@ -267,6 +268,8 @@ fn custom_version(definition: &Value, version: &Value, group: &str, plural: &str
             label_selector: (!selector.is_empty()).then(|| selector.to_owned()),
         }
     });
+    let schema = json::at(version, &["schema", "openAPIV3Schema"]);
+    let schema = schema.cloned().unwrap_or(Value::Null);
     CustomVersion {
         resource: Gvr::new(
             group.to_owned(),
@@ -280,9 +283,8 @@ fn custom_version(definition: &Value, version: &Value, group: &str, plural: &str
         namespaced: json::text(definition, &["spec", "scope"]) != "Cluster",
         status: json::at(version, &["subresources", "status"]).is_some(),
         custom: Custom {
-            schema: json::at(version, &["schema", "openAPIV3Schema"])
-                .cloned()
-                .unwrap_or(Value::Null),
+            types: Types::of_schema(&schema),
+            schema,
             columns: PrinterColumn::of(json::list(version, &["additionalPrinterColumns"])),
             selectable: json::list(version, &["selectableFields"])
                 .iter()

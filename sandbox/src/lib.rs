@@ -33,6 +33,11 @@ mod prepare;
 pub mod registry;
 mod render;
 mod request;
+#[allow(
+    dead_code,
+    reason = "server-side apply, protobuf and OpenAPI are about to use it"
+)]
+mod schema;
 pub mod selector;
 mod serve;
 mod server;

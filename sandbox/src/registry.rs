@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     names::{GroupKind, Gvr},
+    schema::{Node, Types},
     store::TableName,
     table::PrinterColumn,
 };
@@ -141,6 +142,8 @@ const SCALE: Subresource = Subresource {
 pub struct Custom {
     /// `spec.versions[].schema.openAPIV3Schema`.
     pub schema: Value,
+    /// The types that the schema describes.
+    pub(crate) types: Types,
     /// Columns of Tables.
     pub columns: Vec<PrinterColumn>,
     /// Paths of `selectableFields`, without the leading dot.
@@ -205,6 +208,15 @@ impl Kind {
     #[must_use]
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
+    }
+
+    /// What is known about the members of its objects.
+    #[allow(dead_code, reason = "for server-side apply")]
+    pub(crate) fn node(&self) -> Option<Node<'_>> {
+        match &self.custom {
+            Some(custom) => custom.types.root(),
+            None => Types::built_in().kind(&self.resource.group, &self.resource.version, &self.gk.kind),
+        }
     }
 
     /// Whether the kind is `kind` of the core group.
