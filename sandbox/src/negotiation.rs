@@ -21,10 +21,16 @@ pub(crate) enum Form {
         /// `meta.k8s.io/v1beta1` instead of `v1`.
         beta: bool,
     },
-    /// `as=PartialObjectMetadata`.
-    Metadata,
-    /// `as=PartialObjectMetadataList`.
-    MetadataList,
+    /// `as=PartialObjectMetadata`, with the API version that was asked for.
+    Metadata {
+        /// `meta.k8s.io/v1beta1` instead of `v1`.
+        beta: bool,
+    },
+    /// `as=PartialObjectMetadataList`, with the API version that was asked for.
+    MetadataList {
+        /// `meta.k8s.io/v1beta1` instead of `v1`.
+        beta: bool,
+    },
     /// `g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList`.
     Discovery,
 }
@@ -46,17 +52,48 @@ impl Accepted {
     };
 }
 
-const OFFERED: &[&str] = &["application/json", "application/yaml"];
+/// Media types of answers and of bodies of creates and updates (API-1, API-3).
+pub(crate) const OFFERED: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+/// What else collections of built-in kinds offer, to watchers.
+const STREAMS: &[&str] = &[
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+
+/// Whether a path of a built-in resource is answered at all in one of the media types, parameters aside. Ranges such
+/// as `application/*` are not understood here, only `*/*`.
+///
+/// # Errors
+/// 406 with the list of what is offered; that of a collection is longer.
+pub(crate) fn check_media_types(header: Option<&str>, is_collection: bool) -> Result<(), Failure> {
+    let Some(header) = header.filter(|header| !header.is_empty()) else {
+        return Ok(());
+    };
+    let fits = |range: &str| {
+        let media_type = range.split(';').next().unwrap_or_default().trim();
+        media_type == "*/*" || OFFERED.contains(&media_type)
+    };
+    if header.split(',').any(fits) {
+        return Ok(());
+    }
+    let streams = if is_collection { STREAMS } else { &[] };
+    let offered: Vec<&str> = OFFERED.iter().chain(streams).copied().collect();
+    Err(Failure::no_representation(&offered))
+}
 
 /// Picks the first acceptable media range of the highest quality for which `offered` holds.
 ///
 /// # Errors
 /// 406 when there is none.
 pub(crate) fn accept(header: Option<&str>, offered: impl Fn(Form) -> bool) -> Result<Accepted, Failure> {
-    let Some(header) = header.filter(|header| !header.trim().is_empty()) else {
+    let Some(header) = header.filter(|header| !header.is_empty()) else {
         return Ok(Accepted::JSON);
     };
-    let mut best: Option<(u32, Accepted)> = None;
+    let mut best: Option<(f64, Accepted)> = None;
     for range in header.split(',') {
         if let Some((quality, accepted)) = parse_range(range)
             && offered(accepted.form)
@@ -69,37 +106,72 @@ pub(crate) fn accept(header: Option<&str>, offered: impl Fn(Form) -> bool) -> Re
         .ok_or_else(|| Failure::not_acceptable(OFFERED))
 }
 
-/// A media range with its quality in thousandths; `None` if it is not understood.
-fn parse_range(range: &str) -> Option<(u32, Accepted)> {
+/// Media type of a body in lower case, without its parameters; `None` if the header is malformed.
+pub(crate) fn body_type(content_type: &str) -> Option<String> {
+    let is_token = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
+    };
+    let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let media_type = media_type.trim();
+    if content_type.is_empty() {
+        return Some(String::new());
+    }
+    if !media_type.split('/').all(is_token) {
+        return None;
+    }
+    let well_formed = parameters
+        .split(';')
+        .map(str::trim)
+        .filter(|parameter| !parameter.is_empty())
+        .all(|parameter| {
+            parameter.split_once('=').is_some_and(|(name, value)| {
+                let quoted = value.len() > 1 && value.starts_with('"') && value.ends_with('"');
+                is_token(name.trim()) && (quoted || is_token(value))
+            })
+        });
+    well_formed.then(|| media_type.to_ascii_lowercase())
+}
+
+/// A media range with its quality; `None` if it is not understood. A quality that is no number counts as 1.
+fn parse_range(range: &str) -> Option<(f64, Accepted)> {
     let mut parts = range.split(';').map(str::trim);
     let encoding = match parts.next()? {
         "application/json" | "application/*" | "*/*" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
         _ => return None,
     };
-    let (mut quality, mut form, mut group, mut version) = (1000, None, None, None);
+    let (mut quality, mut form, mut group, mut version) = (1.0, "", "", "");
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        match name {
+        match name.trim() {
             "q" => {
-                let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
-                let thousandths: String = fraction.chars().chain("000".chars()).take(3).collect();
-                quality =
-                    whole.parse::<u32>().ok()?.saturating_mul(1000) + thousandths.parse::<u32>().ok()?;
+                quality = value
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|quality| quality.is_finite())
+                    .unwrap_or(1.0);
             }
-            "as" => form = Some(value),
-            "g" => group = Some(value),
-            "v" => version = Some(value),
+            "as" => form = value,
+            "g" => group = value,
+            "v" => version = value,
             _ => {}
         }
     }
     let form = match (form, group, version) {
-        (None, None, None) => Form::Plain,
-        (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Form::Table { beta: false },
-        (Some("Table"), Some("meta.k8s.io"), Some("v1beta1")) => Form::Table { beta: true },
-        (Some("PartialObjectMetadata"), Some("meta.k8s.io"), Some("v1")) => Form::Metadata,
-        (Some("PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => Form::MetadataList,
-        (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) => Form::Discovery,
+        ("", "", "") => Form::Plain,
+        ("Table", "meta.k8s.io", "v1" | "v1beta1") => Form::Table {
+            beta: version == "v1beta1",
+        },
+        ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => Form::Metadata {
+            beta: version == "v1beta1",
+        },
+        ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => Form::MetadataList {
+            beta: version == "v1beta1",
+        },
+        ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Form::Discovery,
         _ => return None,
     };
     Some((quality, Accepted { encoding, form }))
@@ -122,9 +194,29 @@ mod tests {
         "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
         Some((Encoding::Json, Form::Table { beta: false }))
     )]
+    #[case::odd_quality("application/json;q=x,application/yaml;q=0", Some((Encoding::Json, Form::Plain)))]
+    #[case::empty_parameters("application/json;as=;v=;g=", Some((Encoding::Json, Form::Plain)))]
+    #[case::old_version(
+        "application/json;as=PartialObjectMetadata;v=v1beta1;g=meta.k8s.io",
+        Some((Encoding::Json, Form::Metadata { beta: true }))
+    )]
+    #[case::upper_case("APPLICATION/JSON", None)]
     #[case::unknown_falls_back("application/json;as=Nope;v=v1;g=meta.k8s.io,application/json", Some((Encoding::Json, Form::Plain)))]
     fn api_1_api_2_picks_a_representation(#[case] header: &str, #[case] want: Option<(Encoding, Form)>) {
         let got = accept(Some(header), |_| true).ok();
         assert_eq!(got.map(|accepted| (accepted.encoding, accepted.form)), want);
+    }
+
+    #[rstest]
+    #[case("", true)]
+    #[case("*/*", true)]
+    #[case("text/html, application/yaml;q=0.1", true)]
+    #[case("application/vnd.kubernetes.protobuf", true)]
+    #[case("application/*", false)]
+    #[case("text/html", false)]
+    #[case(",", false)]
+    #[case(" ", false)]
+    fn api_2_media_types_of_a_path(#[case] header: &str, #[case] want: bool) {
+        assert_eq!(check_media_types(Some(header), true).is_ok(), want);
     }
 }

@@ -219,6 +219,18 @@ impl Kind {
         }
     }
 
+    /// Name of the type in messages of kube-apiserver, such as `core.ConfigMap`.
+    pub(crate) fn type_name(&self) -> String {
+        if self.custom.is_some() {
+            return "unstructured.Unstructured".to_owned();
+        }
+        let package = match self.gk.group.split('.').next().unwrap_or_default() {
+            "" | "events" => "core",
+            first => first,
+        };
+        format!("{package}.{}", self.gk.kind)
+    }
+
     /// Whether the kind is `kind` of the core group.
     #[must_use]
     pub fn is_core(&self, kind: &str) -> bool {

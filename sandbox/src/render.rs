@@ -107,15 +107,15 @@ impl View {
                 self.encode(&self.table(&rows, true, &meta.to_value()))
             }
             Accepted {
-                form: Form::MetadataList,
+                form: Form::MetadataList { .. },
                 ..
             } => {
                 let items: Vec<Value> = objects
                     .iter()
-                    .map(|object| typed_metadata(object.parse()))
+                    .map(|object| self.typed_metadata(object.parse()))
                     .collect();
                 self.encode(&json!({
-                    "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                    "kind": "PartialObjectMetadataList", "apiVersion": self.meta_version(),
                     "metadata": meta.to_value(), "items": items,
                 }))
             }
@@ -193,8 +193,8 @@ impl View {
         }
         let object = match self.accepted.form {
             Form::Table { .. } => self.table(&[], false, &metadata),
-            Form::Metadata => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            Form::Metadata { .. } => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": self.meta_version(), "metadata": metadata})
             }
             _ => json!({
                 "kind": self.kind.gk.kind, "apiVersion": self.kind.api_version(), "metadata": metadata,
@@ -216,7 +216,7 @@ impl View {
                     &json!({"resourceVersion": revision}),
                 )
             }
-            Form::Metadata | Form::MetadataList => typed_metadata(object),
+            Form::Metadata { .. } | Form::MetadataList { .. } => self.typed_metadata(object),
             Form::Plain | Form::Discovery => typed(&self.kind, object),
         }
     }
@@ -232,7 +232,7 @@ impl View {
         };
         match self.include {
             IncludeObject::None => json!({"cells": cells}),
-            IncludeObject::Metadata => json!({"cells": cells, "object": typed_metadata(object)}),
+            IncludeObject::Metadata => json!({"cells": cells, "object": self.typed_metadata(object)}),
             IncludeObject::Object => json!({"cells": cells, "object": typed(&self.kind, object)}),
         }
     }
@@ -250,15 +250,28 @@ impl View {
                 .map(table::Column::to_json)
                 .collect(),
         };
-        let beta = matches!(self.accepted.form, Form::Table { beta: true });
-        let version = if beta {
-            "meta.k8s.io/v1beta1"
-        } else {
-            "meta.k8s.io/v1"
-        };
         json!({
-            "kind": "Table", "apiVersion": version, "metadata": metadata, "columnDefinitions": columns, "rows": rows,
+            "kind": "Table", "apiVersion": self.meta_version(), "metadata": metadata, "columnDefinitions": columns, "rows": rows,
         })
+    }
+
+    /// Version of the forms of `meta.k8s.io` that was asked for.
+    fn meta_version(&self) -> &'static str {
+        match self.accepted.form {
+            Form::Table { beta: true }
+            | Form::Metadata { beta: true }
+            | Form::MetadataList { beta: true } => "meta.k8s.io/v1beta1",
+            _ => "meta.k8s.io/v1",
+        }
+    }
+
+    fn typed_metadata(&self, object: Value) -> Value {
+        let mut object = partial_metadata(object);
+        if let Some(members) = object.as_object_mut() {
+            members.insert("kind".to_owned(), "PartialObjectMetadata".into());
+            members.insert("apiVersion".to_owned(), self.meta_version().into());
+        }
+        object
     }
 
     fn push_typed(&self, body: &mut Vec<u8>, object: &Object) {
@@ -310,13 +323,4 @@ pub(crate) fn typed(kind: &Kind, mut object: Value) -> Value {
 
 fn partial_metadata(mut object: Value) -> Value {
     json!({"metadata": object.get_mut("metadata").map(Value::take)})
-}
-
-fn typed_metadata(object: Value) -> Value {
-    let mut object = partial_metadata(object);
-    if let Some(members) = object.as_object_mut() {
-        members.insert("kind".to_owned(), "PartialObjectMetadata".into());
-        members.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
-    }
-    object
 }

@@ -283,6 +283,26 @@ impl Failure {
         Self::new(406, "NotAcceptable", message)
     }
 
+    /// 406 of a path that has nothing in the media types that were asked for (API-2).
+    #[must_use]
+    pub fn no_representation(offered: &[&str]) -> Self {
+        let offered = offered.join(", ");
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {offered}");
+        Self::new(406, "NotAcceptable", message).with_details()
+    }
+
+    /// 406 for an object in the form of a list, or the other way round (API-6).
+    #[must_use]
+    pub fn wrong_form(message: impl Into<String>) -> Self {
+        Self::new(406, "NotAcceptable", message)
+    }
+
+    /// 415 of a path that takes no body of the type that was sent (API-4).
+    #[must_use]
+    pub fn unsupported_patch_type() -> Self {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").with_details()
+    }
+
     /// 413.
     #[must_use]
     pub fn too_large(cause: impl fmt::Display) -> Self {

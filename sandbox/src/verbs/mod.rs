@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     json,
-    negotiation::{self, Encoding, Form},
+    negotiation::{self, Accepted, Encoding, Form},
     registry::{Kind, Offer},
     render::{IncludeObject, View},
     request::{Query, ResourcePath},
@@ -121,7 +121,7 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Ans
     let offered = |verb: &str| {
         let verbs = call.kind.offer.verbs(false);
         if verbs.contains(&verb) {
-            Ok(())
+            check_media_types(call, method)
         } else {
             Err(Failure::method_not_allowed())
         }
@@ -140,7 +140,10 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Ans
             offered("get")?;
             read::get(call)
         }
-        ("POST", false) if call.kind.offer == Offer::CreateOnly => review::create(call),
+        ("POST", false) if call.kind.offer == Offer::CreateOnly => {
+            check_media_types(call, method)?;
+            review::create(call)
+        }
         ("POST", false) => {
             offered("create")?;
             create::create(call)
@@ -163,6 +166,18 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Ans
         }
         _ => Err(Failure::method_not_allowed()),
     }
+}
+
+/// Refuses what cannot be answered before anything is done (API-2, API-4).
+fn check_media_types(call: &Call<'_>, method: &Method) -> Result<(), Failure> {
+    if call.kind.custom.is_none() {
+        if method == Method::PATCH && !patch::BUILT_IN.contains(&call.media_type()) {
+            return Err(Failure::unsupported_patch_type());
+        }
+        let is_collection = method == Method::GET && call.path.name.is_none();
+        negotiation::check_media_types(call.header(header::ACCEPT), is_collection)?;
+    }
+    call.accepted().map(drop)
 }
 
 /// Namespaced kinds need a namespace for everything but reading across namespaces; cluster-scoped ones have none.
@@ -202,6 +217,9 @@ fn subresource_call(call: &mut Call<'_>, method: &Method, subresource: &str) -> 
     };
     if !row.verbs.contains(&verb) {
         return Err(Failure::method_not_allowed());
+    }
+    if !matches!(subresource, "log" | "exec" | "attach" | "portforward") {
+        check_media_types(call, method)?;
     }
     let scope = match subresource {
         "scale" => return scale::scale(call, method),
@@ -243,22 +261,47 @@ impl Call<'_> {
         Failure::not_found(&self.kind.resource, self.path.name.as_deref().unwrap_or_default())
     }
 
+    /// Media type of the body as it was sent, without its parameters.
+    pub(crate) fn media_type(&self) -> &str {
+        let content_type = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        content_type.split(';').next().unwrap_or_default().trim()
+    }
+
     pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// How single objects are shown to the client.
     pub(crate) fn object_view(&self) -> Result<View, Failure> {
-        self.view(|form| matches!(form, Form::Plain | Form::Table { .. } | Form::Metadata))
+        let view = self.view()?;
+        if matches!(view.accepted.form, Form::MetadataList { .. }) {
+            return Err(Failure::wrong_form(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
+                self.kind.type_name()
+            )));
+        }
+        Ok(view)
     }
 
     /// How lists are shown to the client.
     pub(crate) fn list_view(&self) -> Result<View, Failure> {
-        self.view(|form| matches!(form, Form::Plain | Form::Table { .. } | Form::MetadataList))
+        let view = self.view()?;
+        if matches!(view.accepted.form, Form::Metadata { .. }) {
+            return Err(Failure::wrong_form(format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
+                self.kind.type_name()
+            )));
+        }
+        Ok(view)
     }
 
-    fn view(&self, offered: impl Fn(Form) -> bool) -> Result<View, Failure> {
-        let accepted = negotiation::accept(self.header(header::ACCEPT), offered)?;
+    /// The representation that the client asks for.
+    pub(crate) fn accepted(&self) -> Result<Accepted, Failure> {
+        negotiation::accept(self.header(header::ACCEPT), |form| form != Form::Discovery)
+    }
+
+    fn view(&self) -> Result<View, Failure> {
+        let accepted = self.accepted()?;
         let include = match accepted.form {
             Form::Table { .. } => IncludeObject::parse(self.query.get("includeObject"))?,
             _ => IncludeObject::Metadata,
@@ -336,15 +379,15 @@ impl Call<'_> {
 
     /// Parses the body as an object (API-3, API-38).
     pub(crate) fn decode_body(&mut self) -> Result<Value, Failure> {
-        const ACCEPTED: &[&str] = &["application/json", "application/yaml"];
+        let unsupported = || Failure::unsupported_media_type(negotiation::OFFERED);
         let content_type = self.header(header::CONTENT_TYPE).unwrap_or_default();
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        let parsed = match media_type {
+        let media_type = negotiation::body_type(content_type).ok_or_else(unsupported)?;
+        let parsed = match media_type.as_str() {
             "" | "application/json" => json::parse(&self.body).map_err(|error| error.to_string()),
             "application/yaml" => serde_saphyr::from_slice(&self.body)
                 .map(|object| (object, Vec::new()))
                 .map_err(|error| error.to_string()),
-            _ => return Err(Failure::unsupported_media_type(ACCEPTED)),
+            _ => return Err(unsupported()),
         };
         match parsed {
             Ok((object @ Value::Object(_), duplicates)) => {

@@ -1,6 +1,5 @@
 //! PATCH (API-4, API-260 to API-271).
 
-use http::header;
 use serde_json::Value;
 
 use crate::{
@@ -18,7 +17,8 @@ use crate::{
     },
 };
 
-const BUILT_IN: &[&str] = &[
+/// Patch types of built-in kinds; for custom resources there is no strategic merge (API-4).
+pub(super) const BUILT_IN: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
@@ -62,8 +62,7 @@ pub(crate) fn decode(call: &Call<'_>) -> Result<(PatchKind, Value), Failure> {
     } else {
         BUILT_IN
     };
-    let content_type = call.header(header::CONTENT_TYPE).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let media_type = call.media_type();
     if !accepted.contains(&media_type) {
         return Err(Failure::unsupported_media_type(accepted));
     }
