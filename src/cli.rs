@@ -161,7 +161,7 @@ pub(crate) struct SandboxArgs {
     /// Number of zones that the nodes are spread over.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) zones: u32,
-    /// Address to listen on. The sandbox treats every caller as administrator: keep it on loopback.
+    /// Address to listen on. Without --rbac every caller is administrator: keep it on loopback.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
     pub(crate) address: IpAddr,
     /// Port of the API server; 0 takes a free one.
@@ -178,8 +178,20 @@ pub(crate) struct SandboxArgs {
     /// A write is answered when it is on disk: nothing acknowledged is lost, whatever ends the process.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Enforce RBAC: a caller may do what the stored roles and bindings give it, the kubeconfig's user everything.
+    #[arg(long)]
+    pub(crate) rbac: bool,
+    /// Bearer token that makes its bearer the administrator, for clients without the kubeconfig's certificate; with
+    /// --rbac and --http the kubeconfig needs it.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "STEERSMAN_ADMIN_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) admin_token: Option<String>,
     /// Start no API server: run only the simulated nodes, on the cluster of this kubeconfig.
-    #[arg(long, value_name = "KUBECONFIG", conflicts_with_all = ["port", "http", "kubeconfig_out", "data"])]
+    #[arg(long, value_name = "KUBECONFIG", conflicts_with_all = ["port", "http", "kubeconfig_out", "data", "rbac", "admin_token"])]
     pub(crate) external: Option<PathBuf>,
     /// With --external: also do kube-controller-manager's other work (garbage collection, namespaces, service
     /// accounts), for API servers that run without one.

@@ -56,8 +56,16 @@ async fn external(args: &SandboxArgs, kubeconfig: &Path, stop: CancellationToken
 }
 
 async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    if args.rbac && args.http && args.admin_token.is_none() {
+        return Err(Usage(anyhow::anyhow!(
+            "--rbac with --http needs --admin-token: without TLS there is no client certificate"
+        ))
+        .into());
+    }
     let config = Config {
         validation: !args.no_validation,
+        rbac: args.rbac,
+        admin_token: args.admin_token.clone(),
         data: args.data.clone(),
         ..Config::default()
     };

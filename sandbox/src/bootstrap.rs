@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    auth::{User, default_policy, rbac},
     request::{Query, ResourcePath},
     server::{Core, Error, Result},
     store::Key,
@@ -55,7 +56,12 @@ pub(crate) fn create_missing(core: &Arc<Core>) -> Result<()> {
         "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
     });
-    ensure(core, "discovery.k8s.io", "endpointslices", Some("default"), slice)
+    ensure(core, "discovery.k8s.io", "endpointslices", Some("default"), slice)?;
+    for entry in default_policy::entries() {
+        let namespace = Some(entry.namespace).filter(|namespace| !namespace.is_empty());
+        ensure(core, rbac::GROUP, entry.resource, namespace, entry.object)?;
+    }
+    Ok(())
 }
 
 fn ensure(
@@ -100,6 +106,7 @@ fn ensure(
         },
         query: Query::default(),
         headers: &headers,
+        user: Arc::new(User::admin()),
         stop: CancellationToken::new(),
         body: Bytes::new(),
         duplicates: Vec::new(),

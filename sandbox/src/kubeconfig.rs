@@ -12,7 +12,8 @@ use crate::{
 const NAME: &str = "steersman-sandbox";
 
 impl Server {
-    /// A kubeconfig in YAML for the server at `url`; with certificates for HTTPS, without for plain HTTP.
+    /// A kubeconfig in YAML for the server at `url`; with certificates for HTTPS, without for plain HTTP. Its user is
+    /// the administrator.
     ///
     /// # Errors
     /// When the text cannot be made.
@@ -39,6 +40,9 @@ impl Server {
                 "client-key-data",
                 encode(&certificates.client.key),
             );
+        }
+        if let (None, Some(token)) = (certificates, &self.core.config.admin_token) {
+            crate::json::set(&mut user, &[], "token", token.as_str());
         }
         let config = json!({
             "apiVersion": "v1",

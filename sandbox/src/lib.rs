@@ -8,11 +8,12 @@
 //!                         └─► discovery, openapi                                        └─► persist
 //! ```
 //!
-//! Built-in kinds are rows of [`registry`]; custom resources add rows at run time. Authorization is not enforced:
-//! every caller is a cluster administrator (API-17). Server-side apply, `LimitRanger`,
+//! Built-in kinds are rows of [`registry`]; custom resources add rows at run time. Unless [`Config::rbac`] is
+//! set, every caller is a cluster administrator (API-17). Server-side apply, `LimitRanger`,
 //! `ResourceQuota` and webhooks are not implemented. Protobuf is neither read nor written (API-5).
 
 mod admission;
+pub mod auth;
 mod bootstrap;
 pub mod clock;
 mod crd;

@@ -182,7 +182,7 @@ pub(crate) fn route(path: &str) -> Route {
 }
 
 /// Decodes `%xx`; what is not valid stays as it is.
-fn percent_decode(text: &str) -> String {
+pub(crate) fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -15,7 +15,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{Result, Server};
+use crate::{
+    auth::Caller,
+    server::{Result, Server},
+    tls,
+};
 
 /// A client that has not finished its TLS handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,14 +65,23 @@ impl Server {
             // Small writes of watches must not wait for each other; failing to set this only costs latency.
             let _ = stream.set_nodelay(true);
             let watcher = graceful.watcher();
-            let service = self.service_until(stop.clone());
+            let server = self.clone();
+            let stop = stop.clone();
             let acceptor = acceptor.clone();
             connections.spawn(async move {
                 match acceptor {
-                    None => connection(stream, service, watcher).await,
+                    None => {
+                        let service = server.service_for(Caller::Connection(None), stop);
+                        connection(stream, service, watcher).await;
+                    }
                     Some(acceptor) => {
                         match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                            Ok(Ok(stream)) => connection(stream, service, watcher).await,
+                            Ok(Ok(stream)) => {
+                                let certificate = stream.get_ref().1.peer_certificates();
+                                let user = certificate.and_then(<[_]>::first).and_then(|it| tls::user_of(it));
+                                let caller = Caller::Connection(user.map(Arc::new));
+                                connection(stream, server.service_for(caller, stop), watcher).await;
+                            }
                             Ok(Err(error)) => {
                                 tracing::debug!(
                                     error = &error as &dyn std::error::Error,

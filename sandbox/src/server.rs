@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    auth::{self, Caller, token::Signer},
     bootstrap,
     clock::{Clock, WallClock},
     crd,
@@ -34,6 +35,13 @@ pub struct Config {
     pub service_range: (Ipv4Addr, u8),
     /// Changes kept per resource for watches and paged lists. Default: 10,000.
     pub history: usize,
+    /// Whether roles and bindings decide who may do what (API-680). Default: off, everybody may do everything.
+    pub rbac: bool,
+    /// A bearer token that makes its bearer the administrator. Default: none.
+    pub admin_token: Option<String>,
+    /// Whether pods get the volume, the secrets and the checks of their service account (API-501), which needs the
+    /// account `default` in every namespace. Default: off.
+    pub service_account_admission: bool,
     /// Directory that holds the state: it is loaded at start, and no write is answered before it is there. Default:
     /// none, all is in memory.
     pub data: Option<PathBuf>,
@@ -47,6 +55,9 @@ impl Default for Config {
             clock: Arc::new(WallClock),
             service_range: (Ipv4Addr::new(10, 0, 0, 0), 16),
             history: 10_000,
+            rbac: false,
+            admin_token: None,
+            service_account_admission: false,
             data: None,
         }
     }
@@ -59,6 +70,8 @@ impl std::fmt::Debug for Config {
             .field("seed", &self.seed)
             .field("service_range", &self.service_range)
             .field("history", &self.history)
+            .field("rbac", &self.rbac)
+            .field("service_account_admission", &self.service_account_admission)
             .field("data", &self.data)
             .finish_non_exhaustive()
     }
@@ -150,6 +163,9 @@ pub enum Error {
     /// A certificate could not be generated.
     #[error("generate certificates")]
     Certificate(#[source] rcgen::Error),
+    /// The key that signs tokens cannot be used.
+    #[error("sign tokens")]
+    TokenKey(#[source] jsonwebtoken::errors::Error),
     /// Generated certificates do not make a TLS configuration.
     #[error("configure TLS")]
     Tls(#[source] rustls::Error),
@@ -170,6 +186,10 @@ pub(crate) struct Core {
     pub(crate) registry: Registry,
     pub(crate) config: Config,
     pub(crate) addresses: Mutex<Addresses>,
+    /// Roles and bindings, parsed.
+    pub(crate) rbac: auth::rbac::Cache,
+    /// Signs the tokens of service accounts.
+    pub(crate) signer: Arc<Signer>,
     /// Ends the watches that are open now.
     watches: Mutex<CancellationToken>,
     random: Mutex<fastrand::Rng>,
@@ -274,6 +294,8 @@ impl Server {
             store,
             registry: Registry::default(),
             addresses: Mutex::new(Addresses::new(config.service_range)?),
+            rbac: auth::rbac::Cache::default(),
+            signer: Arc::new(Signer::open(config.data.as_deref())?),
             watches: Mutex::new(CancellationToken::new()),
             random: Mutex::new(random),
             disk,
@@ -292,12 +314,18 @@ impl Server {
     /// The server as a tower service, without a network.
     #[must_use]
     pub fn service(&self) -> ApiService {
-        self.service_until(CancellationToken::new())
+        self.service_for(Caller::InProcess, CancellationToken::new())
     }
 
-    /// The service whose watches end with `stop`.
-    pub(crate) fn service_until(&self, stop: CancellationToken) -> ApiService {
-        ApiService::new(Arc::clone(&self.core), stop)
+    /// The service for one caller, whose watches end with `stop`.
+    pub(crate) fn service_for(&self, caller: Caller, stop: CancellationToken) -> ApiService {
+        ApiService::new(Arc::clone(&self.core), caller, stop)
+    }
+
+    /// What signs the tokens of this server, for the controller that fills token secrets.
+    #[must_use]
+    pub fn token_signer(&self) -> Arc<Signer> {
+        Arc::clone(&self.core.signer)
     }
 
     /// A client that calls the server in this process, without TCP. Must be called within a tokio runtime.

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    auth::{self, Caller, User},
     discovery, openapi,
     request::{Query, ResourcePath, Route, route},
     server::Core,
@@ -79,6 +80,7 @@ impl http_body::Body for ApiBody {
 #[derive(Clone)]
 pub struct ApiService {
     core: Arc<Core>,
+    caller: Caller,
     stop: CancellationToken,
 }
 
@@ -89,8 +91,8 @@ impl std::fmt::Debug for ApiService {
 }
 
 impl ApiService {
-    pub(crate) fn new(core: Arc<Core>, stop: CancellationToken) -> Self {
-        Self { core, stop }
+    pub(crate) fn new(core: Arc<Core>, caller: Caller, stop: CancellationToken) -> Self {
+        Self { core, caller, stop }
     }
 
     /// Answers one request. Never fails: errors are responses.
@@ -101,8 +103,11 @@ impl ApiService {
     {
         let (parts, body) = request.into_parts();
         let audit = audit_id(&self.core, &parts.headers);
-        let (answer, warnings) = match collect(body).await {
-            Ok(body) => answer(&self, &parts, body).await,
+        let (answer, warnings) = match auth::admit(&self.core, &self.caller, &parts) {
+            Ok(user) => match collect(body).await {
+                Ok(body) => answer(&self, &parts, user, body).await,
+                Err(failure) => (Err(failure), Vec::new()),
+            },
             Err(failure) => (Err(failure), Vec::new()),
         };
         let answer = match on_disk(&self.core, &parts.method).await {
@@ -168,7 +173,12 @@ fn audit_id(core: &Core, headers: &HeaderMap) -> HeaderValue {
         .unwrap_or_else(|| HeaderValue::from_static(""))
 }
 
-async fn answer(service: &ApiService, parts: &Parts, body: Bytes) -> (Result<Answer, Failure>, Vec<String>) {
+async fn answer(
+    service: &ApiService,
+    parts: &Parts,
+    user: Arc<User>,
+    body: Bytes,
+) -> (Result<Answer, Failure>, Vec<String>) {
     let core = &service.core;
     let route = route(parts.uri.path());
     // API-10.
@@ -176,7 +186,7 @@ async fn answer(service: &ApiService, parts: &Parts, body: Bytes) -> (Result<Ans
         return (Err(Failure::method_not_allowed()), Vec::new());
     }
     match route {
-        Route::Resource(path) => resource(service, parts, path, body).await,
+        Route::Resource(path) => resource(service, parts, path, user, body).await,
         Route::CoreVersions => (discovery::core_versions(core, &parts.headers), Vec::new()),
         Route::Groups => (discovery::groups(core, &parts.headers), Vec::new()),
         Route::Group(group) => (Ok(discovery::group(core, &group)), Vec::new()),
@@ -189,6 +199,7 @@ async fn resource(
     service: &ApiService,
     parts: &Parts,
     path: ResourcePath,
+    user: Arc<User>,
     body: Bytes,
 ) -> (Result<Answer, Failure>, Vec<String>) {
     let core = &service.core;
@@ -210,6 +221,7 @@ async fn resource(
         path,
         query: Query::parse(parts.uri.query()),
         headers: &parts.headers,
+        user,
         stop: service.stop.clone(),
         body,
         duplicates: Vec::new(),

@@ -238,6 +238,30 @@ impl Failure {
         Self::new(403, "Forbidden", message).about(&resource.group, &resource.resource, name)
     }
 
+    /// 401.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// 403 for what authorization does not allow (API-19); resource and name are empty where there is none.
+    #[must_use]
+    pub fn denied(group: &str, resource: &str, name: &str, cause: &str) -> Self {
+        let what = match (resource, group) {
+            ("", _) => String::new(),
+            (resource, "") => format!("{resource} "),
+            (resource, group) => format!("{resource}.{group} "),
+        };
+        let named = if resource.is_empty() || name.is_empty() {
+            String::new()
+        } else {
+            format!("{name:?} ")
+        };
+        let is = if what.is_empty() { "" } else { "is " };
+        Self::new(403, "Forbidden", format!("{what}{named}{is}forbidden: {cause}"))
+            .about(group, resource, name)
+    }
+
     /// 410 with reason `Expired`.
     #[must_use]
     pub fn expired(message: impl Into<String>) -> Self {

@@ -239,6 +239,8 @@ pub enum ReadError {
 struct Table {
     objects: BTreeMap<Key, Arc<Object>>,
     history: VecDeque<Change>,
+    /// Revision of the newest change.
+    newest: Revision,
     /// Changes up to and including this revision are no longer in `history`.
     compacted: Revision,
     /// One channel per watch, in the order in which they came: receivers of one channel are woken in random order, and
@@ -251,6 +253,7 @@ impl Table {
         Self {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
+            newest: compacted,
             compacted,
             signals: Vec::new(),
         }
@@ -279,6 +282,7 @@ impl Table {
     }
 
     fn record(&mut self, change: Change, limit: usize) {
+        self.newest = change.object.revision;
         self.history.push_back(change);
         while self.history.len() > limit {
             if let Some(gone) = self.history.pop_front() {
@@ -594,6 +598,15 @@ impl Store {
         let (signal, receiver) = watch::channel(());
         self.lock().table(table).signals.push(signal);
         receiver
+    }
+
+    /// Revision of the newest change in any of `tables`: whoever keeps something made from them asks whether it is
+    /// still good.
+    #[must_use]
+    pub fn version_of(&self, tables: &[TableName]) -> Revision {
+        let mut state = self.lock();
+        let versions = tables.iter().map(|table| state.table(table).newest);
+        versions.max().unwrap_or_default()
     }
 
     /// Forgets all history: watches and snapshots from older revisions are answered with 410 from now on.

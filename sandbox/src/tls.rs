@@ -12,7 +12,10 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use crate::server::{Error, Result};
+use crate::{
+    auth::User,
+    server::{Error, Result},
+};
 
 /// A certificate and its key.
 #[derive(Debug)]
@@ -108,6 +111,61 @@ impl Certificates {
     }
 }
 
+/// The user that a client certificate names, if it is one of ours: its common name, in the groups of its
+/// organisations (API-17).
+pub(crate) fn user_of(certificate: &[u8]) -> Option<User> {
+    const SEQUENCE: u8 = 0x30;
+    const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+    const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
+    // Certificate ::= SEQUENCE { SEQUENCE { [0] version, serial, algorithm, issuer, validity, subject, … }, … }
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut rest, _) = element(certificate)?;
+    if rest.first() == Some(&0xa0) {
+        rest = element(rest)?.2;
+    }
+    for _ in 0..4 {
+        rest = element(rest)?.2;
+    }
+    let (SEQUENCE, mut subject, _) = element(rest)? else {
+        return None;
+    };
+    let mut user = User::default();
+    while !subject.is_empty() {
+        let (_, mut set, more) = element(subject)?;
+        subject = more;
+        while !set.is_empty() {
+            let (_, attribute, more) = element(set)?;
+            set = more;
+            let (_, kind, value) = element(attribute)?;
+            let (_, value, _) = element(value)?;
+            let value = String::from_utf8_lossy(value).into_owned();
+            match kind {
+                COMMON_NAME => user.name = value,
+                ORGANIZATION => user.groups.push(value),
+                _ => {}
+            }
+        }
+    }
+    (!user.name.is_empty()).then(|| user.authenticated())
+}
+
+/// Tag and content of the first DER element, and what follows it.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first >= 0x80 {
+        length = 0;
+        let (digits, after) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        for digit in digits {
+            length = length.checked_mul(256)?.checked_add(usize::from(*digit))?;
+        }
+        rest = after;
+    }
+    let (content, after) = rest.split_at_checked(length)?;
+    Some((tag, content, after))
+}
+
 fn sign(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Result<Identity> {
     let key = KeyPair::generate().map_err(Error::Certificate)?;
     let certificate = params.signed_by(&key, issuer).map_err(Error::Certificate)?;
@@ -117,4 +175,20 @@ fn sign(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Result<Iden
         certificate_der: certificate.der().clone(),
         key_der: key.serialize_der(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_17_a_certificate_names_user_and_groups() {
+        let certificates = Certificates::generate(&[]).unwrap();
+        let der = certificates.client.certificate_der.as_ref();
+        assert_eq!(user_of(der), Some(User::admin()));
+        for end in 0..der.len() {
+            // Whatever is cut off, nothing panics.
+            let _ = user_of(der.get(..end).unwrap());
+        }
+    }
 }

@@ -10,10 +10,12 @@ use base64::Engine as _;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        admissionregistration::v1 as admissionregistration, apps::v1 as apps, autoscaling::v2 as autoscaling,
-        batch::v1 as batch, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
-        events::v1 as events, networking::v1 as networking, node::v1 as node, policy::v1 as policy,
-        rbac::v1 as rbac, scheduling::v1 as scheduling, storage::v1 as storage,
+        admissionregistration::v1 as admissionregistration, apps::v1 as apps,
+        authentication::v1 as authentication, authorization::v1 as authorization,
+        autoscaling::v2 as autoscaling, batch::v1 as batch, coordination::v1 as coordination,
+        core::v1 as core, discovery::v1 as discovery, events::v1 as events, networking::v1 as networking,
+        node::v1 as node, policy::v1 as policy, rbac::v1 as rbac, scheduling::v1 as scheduling,
+        storage::v1 as storage,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions,
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -161,6 +163,41 @@ static TYPES: LazyLock<FxHashMap<(&'static str, &'static str), Read>> = LazyLock
             "policy",
             "PodDisruptionBudget",
             read::<policy::PodDisruptionBudget>,
+        ),
+        (
+            "authentication.k8s.io",
+            "SelfSubjectReview",
+            read::<authentication::SelfSubjectReview>,
+        ),
+        (
+            "authentication.k8s.io",
+            "TokenRequest",
+            read::<authentication::TokenRequest>,
+        ),
+        (
+            "authentication.k8s.io",
+            "TokenReview",
+            read::<authentication::TokenReview>,
+        ),
+        (
+            "authorization.k8s.io",
+            "LocalSubjectAccessReview",
+            read::<authorization::LocalSubjectAccessReview>,
+        ),
+        (
+            "authorization.k8s.io",
+            "SelfSubjectAccessReview",
+            read::<authorization::SelfSubjectAccessReview>,
+        ),
+        (
+            "authorization.k8s.io",
+            "SelfSubjectRulesReview",
+            read::<authorization::SelfSubjectRulesReview>,
+        ),
+        (
+            "authorization.k8s.io",
+            "SubjectAccessReview",
+            read::<authorization::SubjectAccessReview>,
         ),
         (
             "rbac.authorization.k8s.io",

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use crate::{
-    admission, crd, defaults, event,
+    admission,
+    auth::escalation,
+    crd, defaults, event,
     json::{self, is_blank},
     names::GroupKind,
     prepare,
@@ -47,6 +49,7 @@ pub(crate) fn create_object(
         admission::namespace_accepts_content(call, json::text(&object, &["metadata", "name"]))?;
     }
     admission::create(call, &mut object)?;
+    escalation::check(call, &object, None)?;
     let generate = json::text(&object, &["metadata", "generateName"]).to_owned();
     let fixed = !json::text(&object, &["metadata", "name"]).is_empty();
     let attempts = if fixed { 1 } else { NAME_ATTEMPTS };

@@ -8,6 +8,7 @@ pub(crate) mod pod;
 pub(crate) mod read;
 pub(crate) mod review;
 pub(crate) mod scale;
+pub(crate) mod token;
 pub(crate) mod update;
 pub(crate) mod watch;
 
@@ -19,6 +20,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    auth::User,
     json,
     negotiation::{self, Accepted, Encoding, Form},
     registry::{Kind, Offer},
@@ -96,6 +98,8 @@ pub(crate) struct Call<'a> {
     pub(crate) path: ResourcePath,
     pub(crate) query: Query,
     pub(crate) headers: &'a HeaderMap,
+    /// On whose behalf it runs.
+    pub(crate) user: Arc<User>,
     /// Ends watches that this request opens.
     pub(crate) stop: CancellationToken,
     pub(crate) body: Bytes,
@@ -231,7 +235,7 @@ fn subresource_call(call: &mut Call<'_>, method: &Method, subresource: &str) -> 
         "eviction" => return eviction::evict(call),
         "log" => return pod::log(call),
         "exec" | "attach" | "portforward" => return pod::connect(call),
-        "token" => return Err(Failure::not_implemented("serviceaccounts/token")),
+        "token" => return token::request(call),
         _ => return Err(Failure::unknown_resource()),
     };
     match verb {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
-    admission, crd, json, prepare,
+    admission,
+    auth::escalation,
+    crd, json, prepare,
     registry::VersionCheck,
     render::served,
     services,
@@ -172,6 +174,7 @@ pub(crate) fn change(
     create::default(call, &mut new);
     if scope == Scope::Main {
         admission::update(call, &mut new, &old)?;
+        escalation::check(call, &new, Some(&old))?;
     }
     create::dedup_owners(call, &mut new);
     if scope == Scope::Main {
