@@ -9,9 +9,10 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    crd::Schema,
     names::{GroupKind, Gvr},
     schema::{Node, Types},
-    store::TableName,
+    store::{Revision, TableName},
     table::PrinterColumn,
 };
 
@@ -150,6 +151,14 @@ pub struct Custom {
     pub selectable: Vec<String>,
     /// Replica counts, if the version has the scale subresource.
     pub scale: Option<ScalePaths>,
+    /// Text of the `Warning` header, if the version is deprecated.
+    pub deprecation: Option<String>,
+    /// Whether the definition is being deleted: no new objects are accepted.
+    pub terminating: bool,
+    /// Objects written after this revision already have the form that the schema demands; `None`: none is known to.
+    pub settled: Option<Revision>,
+    /// The schema as it is evaluated.
+    pub(crate) validation: Arc<Schema>,
 }
 
 /// One served kind in one version.

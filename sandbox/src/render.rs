@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    event,
+    crd, event,
     negotiation::{Accepted, Encoding, Form},
     registry::Kind,
     status::Failure,
@@ -76,7 +76,7 @@ impl View {
 
     /// The body that answers a request for one object.
     pub(crate) fn object(&self, object: &Object) -> Bytes {
-        if self.accepted == Accepted::JSON && !self.kind.is_new_event {
+        if self.accepted == Accepted::JSON && is_served_as_stored(&self.kind, object) {
             let mut body = Vec::with_capacity(object.json().len() + 64);
             self.push_typed(&mut body, object);
             return body.into();
@@ -95,7 +95,12 @@ impl View {
             Accepted {
                 encoding: Encoding::Json,
                 form: Form::Plain,
-            } if !self.kind.is_new_event => self.plain_list(objects, meta),
+            } if objects
+                .iter()
+                .all(|object| is_served_as_stored(&self.kind, object)) =>
+            {
+                self.plain_list(objects, meta)
+            }
             Accepted {
                 form: Form::Table { .. },
                 ..
@@ -170,7 +175,7 @@ impl View {
         line.extend_from_slice(b"{\"type\":");
         push_string(&mut line, event);
         line.extend_from_slice(b",\"object\":");
-        if self.accepted.form == Form::Plain && !self.kind.is_new_event {
+        if self.accepted.form == Form::Plain && is_served_as_stored(&self.kind, object) {
             self.push_typed(&mut line, object);
         } else {
             let value = self.transform(self.parse(object), first);
@@ -303,12 +308,23 @@ fn push_string(body: &mut Vec<u8>, text: &str) {
     body.extend_from_slice(Value::from(text).to_string().as_bytes());
 }
 
+/// Whether the stored bytes are what the API of `kind` shows.
+fn is_served_as_stored(kind: &Kind, object: &Object) -> bool {
+    match &kind.custom {
+        Some(custom) => custom.settled.is_some_and(|settled| object.revision > settled),
+        None => !kind.is_new_event,
+    }
+}
+
 /// The stored form of an object as the API of `kind` shows it.
-pub(crate) fn served(kind: &Kind, object: Value) -> Value {
-    if kind.is_new_event {
-        event::to_new(object)
-    } else {
-        object
+pub(crate) fn served(kind: &Kind, mut object: Value) -> Value {
+    match &kind.custom {
+        Some(custom) => {
+            crd::on_read(custom, &mut object);
+            object
+        }
+        None if kind.is_new_event => event::to_new(object),
+        None => object,
     }
 }
 

@@ -7,8 +7,15 @@ use serde_json::Value;
 pub(crate) fn show(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
-        other => other.to_string(),
+        other => escape_html(&other.to_string()),
     }
+}
+
+/// JSON as upstream writes it: what could be markup is escaped.
+pub(crate) fn escape_html(json: &str) -> String {
+    json.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
 }
 
 /// An object as compact JSON with its members in the given order; absent members are left out.

@@ -57,7 +57,53 @@ pub(super) fn check(report: &mut Report, gk: &GroupKind, object: &Value) {
         &path.member("ownerReferences"),
         at(metadata, "ownerReferences"),
     );
-    finalizers(
+    let path = path.member("finalizers");
+    if is_built_in(gk) {
+        finalizers(report, &path, items_at(metadata, "finalizers"));
+    } else {
+        qualified_finalizers(report, &path, items_at(metadata, "finalizers"));
+    }
+}
+
+/// Whether the stricter rule for finalizers applies: not for definitions and custom resources.
+fn is_built_in(gk: &GroupKind) -> bool {
+    let group = gk.group.as_ref();
+    group != "apiextensions.k8s.io" && (!group.contains('.') || group.ends_with(".k8s.io"))
+}
+
+fn qualified_finalizers(report: &mut Report, path: &Path<'_>, finalizers: &[Value]) {
+    for finalizer in finalizers {
+        let problems = text::qualified_name(finalizer.as_str().unwrap_or_default());
+        report.problems(path, finalizer, &problems);
+    }
+    both_propagations(report, path, finalizers);
+}
+
+/// The metadata of an object inside of another one: it needs no name.
+pub(super) fn check_embedded(report: &mut Report, metadata: &Value, path: &Path<'_>) {
+    let name = text_at(metadata, "name");
+    if !name.is_empty() {
+        report.problems(
+            &path.member("name"),
+            at(metadata, "name"),
+            &text::path_segment(name),
+        );
+    }
+    let namespace = text_at(metadata, "namespace");
+    if !namespace.is_empty() {
+        report.problems(
+            &path.member("namespace"),
+            at(metadata, "namespace"),
+            &text::dns_label(namespace),
+        );
+    }
+    check_labels_and_annotations(report, path, metadata);
+    owner_references(
+        report,
+        &path.member("ownerReferences"),
+        at(metadata, "ownerReferences"),
+    );
+    qualified_finalizers(
         report,
         &path.member("finalizers"),
         items_at(metadata, "finalizers"),
@@ -137,6 +183,10 @@ fn finalizers(report: &mut Report, path: &Path<'_>, finalizers: &[Value]) {
             report.invalid(&path.item(index), finalizer, problem);
         }
     }
+    both_propagations(report, path, finalizers);
+}
+
+fn both_propagations(report: &mut Report, path: &Path<'_>, finalizers: &[Value]) {
     let has = |wanted: &str| finalizers.iter().any(|finalizer| finalizer == wanted);
     if has("orphan") && has("foregroundDeletion") {
         let shown = Value::Array(finalizers.to_vec());

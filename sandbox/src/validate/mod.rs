@@ -29,7 +29,7 @@ use std::sync::LazyLock;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use self::rule::{Path, Report, Table};
+use self::rule::{Report, Table};
 use crate::names::GroupKind;
 
 pub use self::{
@@ -38,7 +38,10 @@ pub use self::{
     quantity::{Quantity, QuantityError},
     warning::warnings,
 };
-pub(crate) use self::{gofmt::show_map, rule::at};
+pub(crate) use self::{
+    gofmt::show_map,
+    rule::{Path, at},
+};
 
 /// Rules of the kinds, metadata apart.
 static KINDS: LazyLock<FxHashMap<(&'static str, &'static str), Table>> = LazyLock::new(|| {
@@ -108,6 +111,27 @@ pub(crate) fn label_key_problem(key: &str) -> Option<String> {
 /// What is wrong with a label value, if anything.
 pub(crate) fn label_value_problem(value: &str) -> Option<String> {
     text::label_value(value).into_iter().next()
+}
+
+/// What is wrong with a name that is also part of identifiers, if anything.
+pub(crate) fn dns_1035_problem(text: &str) -> Option<String> {
+    text::dns_1035_label(text)
+        .into_iter()
+        .reduce(|all, problem| format!("{all},{problem}"))
+}
+
+/// What is wrong with a DNS subdomain, if anything.
+pub(crate) fn subdomain_problem(text: &str) -> Option<String> {
+    text::dns_subdomain(text)
+        .into_iter()
+        .reduce(|all, problem| format!("{all},{problem}"))
+}
+
+/// What is wrong with the metadata of an object inside of another one, at `path`.
+pub(crate) fn embedded_metadata(object: &Value, path: &Path<'_>) -> Vec<FieldError> {
+    let mut report = Report::default();
+    meta::check_embedded(&mut report, at(object, "metadata"), &path.member("metadata"));
+    report.errors
 }
 
 /// What is wrong with the name of an object of this kind, if anything (API-100); also for names in URLs.

@@ -33,6 +33,7 @@ pub(crate) fn create_object(
     mut object: Value,
     options: WriteOptions,
 ) -> Result<Written, Failure> {
+    warn_of_other_version(call, &object);
     check_type(call, &object)?;
     if json::map_mut(&mut object, &["metadata"]).is_none() {
         return Err(call.undecodable("metadata must be an object"));
@@ -45,6 +46,7 @@ pub(crate) fn create_object(
         defaults::create(&call.kind.gk, &mut object);
     }
     prepare::times(call.core, &call.kind, &mut object);
+    crd::prepare_definition(&call.kind, &mut object, None);
     if call.kind.namespaced {
         admission::namespace_accepts_content(call, json::text(&object, &["metadata", "name"]))?;
     }
@@ -83,16 +85,19 @@ fn store(
         let mut errors = match &call.kind.custom {
             Some(custom) => {
                 let mut errors = validate::create(&call.kind.gk, object);
-                errors.extend(crd::validate(custom, object, None));
+                errors.extend(crd::validate(custom, object, None, crd::Part::Whole).errors);
                 errors
             }
             None => validate::create(&call.kind.gk, object),
         };
-        errors.extend(crd::validate_definition(&call.kind, object));
+        errors.extend(crd::validate_definition(&call.kind, object, None));
         if !errors.is_empty() {
             return Err(invalid(&call.kind, name, &errors));
         }
         warn(call, object);
+        for warning in crd::definition_warnings(&call.kind, object, None) {
+            call.warn(warning);
+        }
     }
     if options.dry_run && call.core.store.get(&call.kind.table, &key).is_some() {
         return Ok(None);
@@ -161,6 +166,23 @@ pub(crate) fn check_type(call: &Call<'_>, object: &Value) -> Result<(), Failure>
         "{sent_kind} in version {:?} cannot be handled as a {}",
         kind.resource.version, kind.gk.kind
     )))
+}
+
+/// An object of another version of a custom resource has no schema: all that it contains is unknown.
+fn warn_of_other_version(call: &mut Call<'_>, object: &Value) {
+    let sent = json::text(object, &["apiVersion"]);
+    let of_kind = json::text(object, &["kind"]) == call.kind.gk.kind;
+    let of_group = sent
+        .split_once('/')
+        .is_some_and(|(group, _)| group == call.kind.gk.group);
+    if call.kind.custom.is_none() || !of_kind || !of_group || sent == call.kind.api_version() {
+        return;
+    }
+    for name in object.as_object().into_iter().flatten().map(|(name, _)| name) {
+        if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+            call.warn(format!("unknown field \"{name}\""));
+        }
+    }
 }
 
 fn shortened(object: &Value) -> String {
@@ -288,8 +310,7 @@ pub(crate) fn decode(
     let mut problems = match &kind.custom {
         Some(custom) => {
             let mut unknown = validate::decode(&kind.gk, object)?;
-            unknown.extend(crd::prune(custom, object));
-            crd::default(custom, object);
+            unknown.extend(crd::decode(custom, object)?);
             unknown
         }
         None if call.core.config.validation => validate::decode(&kind.gk, object)?,

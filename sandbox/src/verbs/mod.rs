@@ -118,6 +118,14 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Ans
     if call.kind.is_core("Endpoints") {
         call.warn(ENDPOINTS_DEPRECATED.to_owned());
     }
+    if let Some(warning) = call
+        .kind
+        .custom
+        .as_ref()
+        .and_then(|custom| custom.deprecation.clone())
+    {
+        call.warn(warning);
+    }
     if let Some(subresource) = call.path.subresource.clone() {
         return subresource_call(call, method, &subresource);
     }

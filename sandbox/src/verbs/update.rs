@@ -173,6 +173,9 @@ pub(crate) fn change(
     prepare::keep_content(&kind, &old, &mut new, scope);
     create::default(call, &mut new);
     if scope == Scope::Main {
+        crd::prepare_definition(&kind, &mut new, Some(&old));
+    }
+    if scope == Scope::Main {
         admission::update(call, &mut new, &old)?;
         escalation::check(call, &new, Some(&old))?;
     }
@@ -184,6 +187,9 @@ pub(crate) fn change(
     prepare::generation(&kind, &old, &mut new, scope);
     if scope != Scope::Server {
         check(call, &new, &old, scope)?;
+        for warning in crd::definition_warnings(&kind, &new, Some(&old)) {
+            call.warn(warning);
+        }
     }
     json::copy_member(&old, &mut new, &["metadata"], "resourceVersion");
     let removes = prepare::is_ready_to_go(&kind, &new);
@@ -221,8 +227,8 @@ pub(crate) fn change(
     }
 }
 
-fn check(call: &Call<'_>, new: &Value, old: &Value, scope: Scope) -> Result<(), Failure> {
-    let kind = &call.kind;
+fn check(call: &mut Call<'_>, new: &Value, old: &Value, scope: Scope) -> Result<(), Failure> {
+    let kind = Arc::clone(&call.kind);
     let mut errors = Vec::new();
     if call.core.config.validation {
         let validated = match (&kind.custom, scope) {
@@ -233,13 +239,24 @@ fn check(call: &Call<'_>, new: &Value, old: &Value, scope: Scope) -> Result<(), 
         };
         errors.extend(validated);
         if let Some(custom) = &kind.custom {
-            errors.extend(crd::validate(custom, new, Some(old)));
+            let part = match scope {
+                Scope::Status => crd::Part::Status,
+                _ => crd::Part::Whole,
+            };
+            let verdict = crd::validate(custom, new, Some(old), part);
+            errors.extend(verdict.errors);
+            verdict
+                .warnings
+                .into_iter()
+                .for_each(|warning| call.warn(warning));
         }
-        errors.extend(crd::validate_definition(kind, new));
+        if scope == Scope::Main {
+            errors.extend(crd::validate_definition(&kind, new, Some(old)));
+        }
     }
     if errors.is_empty() {
         return Ok(());
     }
     let name = json::text(new, &["metadata", "name"]);
-    Err(create::invalid(kind, name, &errors))
+    Err(create::invalid(&kind, name, &errors))
 }

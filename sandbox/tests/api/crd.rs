@@ -65,13 +65,13 @@ async fn api_531_api_545_definitions_that_are_refused() {
     assert_eq!(http.post(DEFINITIONS, &wrong).await.failure().0, 422);
     let mut rules = definition();
     rules["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
-        json!([{"rule": "true"}]);
+        json!([{"rule": "self.spec =="}]);
     assert!(
         http.post(DEFINITIONS, &rules)
             .await
             .failure()
             .2
-            .contains("does not support validation rules")
+            .contains("x-kubernetes-validations[0].rule: Invalid value")
     );
 }
 
