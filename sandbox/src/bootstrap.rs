@@ -3,11 +3,12 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    apply::SERVER,
     auth::{User, default_policy, rbac},
     request::{Query, ResourcePath},
     server::{Core, Error, Result},
@@ -91,7 +92,8 @@ fn ensure(
     {
         return Ok(());
     }
-    let headers = HeaderMap::new();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(SERVER));
     let mut call = Call {
         core,
         kind: Arc::clone(kind),
@@ -116,7 +118,7 @@ fn ensure(
         dry_run: false,
         field_validation: FieldValidation::Ignore,
     };
-    create_object(&mut call, object, options)
+    create_object(&mut call, object, options, None)
         .map(|_| ())
         .map_err(|failure| failed(failure.message))
 }

@@ -9,10 +9,11 @@
 //! ```
 //!
 //! Built-in kinds are rows of [`registry`]; custom resources add rows at run time. Unless [`Config::rbac`] is
-//! set, every caller is a cluster administrator (API-17). Server-side apply, `LimitRanger`,
+//! set, every caller is a cluster administrator (API-17). `LimitRanger`,
 //! `ResourceQuota` and webhooks are not implemented. Protobuf is neither read nor written (API-5).
 
 mod admission;
+mod apply;
 pub mod auth;
 mod bootstrap;
 pub mod clock;

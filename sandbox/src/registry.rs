@@ -220,7 +220,6 @@ impl Kind {
     }
 
     /// What is known about the members of its objects.
-    #[allow(dead_code, reason = "for server-side apply")]
     pub(crate) fn node(&self) -> Option<Node<'_>> {
         match &self.custom {
             Some(custom) => custom.types.root(),

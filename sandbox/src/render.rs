@@ -71,7 +71,7 @@ pub(crate) struct View {
 impl View {
     /// The stored object as the kind's API shows it, without `kind` and `apiVersion`.
     pub(crate) fn parse(&self, object: &Object) -> Value {
-        served(&self.kind, object.parse())
+        served(&self.kind, object.parse_whole())
     }
 
     /// The body that answers a request for one object.
@@ -117,7 +117,7 @@ impl View {
             } => {
                 let items: Vec<Value> = objects
                     .iter()
-                    .map(|object| self.typed_metadata(object.parse()))
+                    .map(|object| self.typed_metadata(object.parse_whole()))
                     .collect();
                 self.encode(&json!({
                     "kind": "PartialObjectMetadataList", "apiVersion": self.meta_version(),

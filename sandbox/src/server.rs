@@ -23,6 +23,10 @@ use crate::{
 
 /// How a server behaves.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that are independent of each other"
+)]
 pub struct Config {
     /// Whether objects of built-in kinds are decoded and validated. Off, objects are stored as sent, unknown fields
     /// included, after defaulting. Default: on.
@@ -42,6 +46,9 @@ pub struct Config {
     /// Whether pods get the volume, the secrets and the checks of their service account (API-501), which needs the
     /// account `default` in every namespace. Default: off.
     pub service_account_admission: bool,
+    /// Whether the server records who owns which fields (API-292). Off, writes cost less, no `managedFields` are stored,
+    /// and server-side apply is refused. Default: on.
+    pub managed_fields: bool,
     /// Directory that holds the state: it is loaded at start, and no write is answered before it is there. Default:
     /// none, all is in memory.
     pub data: Option<PathBuf>,
@@ -58,6 +65,7 @@ impl Default for Config {
             rbac: false,
             admin_token: None,
             service_account_admission: false,
+            managed_fields: true,
             data: None,
         }
     }
@@ -72,6 +80,7 @@ impl std::fmt::Debug for Config {
             .field("history", &self.history)
             .field("rbac", &self.rbac)
             .field("service_account_admission", &self.service_account_admission)
+            .field("managed_fields", &self.managed_fields)
             .field("data", &self.data)
             .finish_non_exhaustive()
     }

@@ -168,6 +168,12 @@ impl Failure {
         Self::new(409, "Conflict", message).about(group, kind, name)
     }
 
+    /// 409 of an apply that would take fields from other managers (API-295).
+    #[must_use]
+    pub fn apply_conflict(message: impl Into<String>) -> Self {
+        Self::new(409, "Conflict", message)
+    }
+
     /// 409 for a stale resource version (API-34).
     #[must_use]
     pub fn stale(resource: &Gvr, name: &str) -> Self {

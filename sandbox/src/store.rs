@@ -62,6 +62,8 @@ pub struct Object {
     pub revision: Revision,
     json: Bytes,
     slot: usize,
+    /// Length of the value of `metadata.managedFields`; 0 if there is none.
+    managed: usize,
 }
 
 impl Object {
@@ -76,6 +78,7 @@ impl Object {
             Some(slot) => Self {
                 key,
                 revision,
+                managed: managed_length(&json, slot),
                 json,
                 slot,
             },
@@ -89,10 +92,43 @@ impl Object {
         &self.json
     }
 
-    /// Parses the version; `kind` and `apiVersion` are absent.
+    /// Parses the version without `metadata.managedFields`, which often is half of it and which only clients look at;
+    /// `kind` and `apiVersion` are absent.
     #[must_use]
     pub fn parse(&self) -> Value {
+        let Some((start, end)) = self.managed_range() else {
+            return self.parse_whole();
+        };
+        let mut json = Vec::with_capacity(self.json.len());
+        json.extend_from_slice(self.json.get(..start - MANAGED_FIELDS.len()).unwrap_or_default());
+        json.extend_from_slice(self.json.get(end + 1..).unwrap_or_default());
+        serde_json::from_slice(&json).unwrap_or(Value::Null)
+    }
+
+    /// Parses the version; `kind` and `apiVersion` are absent.
+    #[must_use]
+    pub fn parse_whole(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or(Value::Null)
+    }
+
+    /// The JSON of `metadata.managedFields`; empty if there is none.
+    #[must_use]
+    pub fn managed_fields(&self) -> &[u8] {
+        self.managed_range()
+            .and_then(|(start, end)| self.json.get(start..end))
+            .unwrap_or_default()
+    }
+
+    fn managed_range(&self) -> Option<(usize, usize)> {
+        // A comma stands between the two.
+        let end = self.slot - BEGIN_REVISION.len() - 1;
+        (self.managed > 0).then(|| (end - self.managed, end))
+    }
+
+    /// A draft of a new version with the present `managedFields`: for writes that nobody is to own.
+    #[must_use]
+    pub fn redraft(&self, object: &Value) -> Draft {
+        Draft::with_managed_fields(object, self.managed_fields())
     }
 
     /// The same content under another revision: what watchers see when an object leaves their view (API-233, API-234).
@@ -101,6 +137,7 @@ impl Object {
         let draft = Draft {
             json: self.without_revision(),
             slot: self.slot,
+            managed: self.managed,
         };
         draft.stamp(self.key.clone(), revision)
     }
@@ -117,6 +154,22 @@ impl Object {
 /// What stands before and after the revision in a stored version: it is its last member.
 const BEGIN_REVISION: &[u8] = b"\"resourceVersion\":\"";
 const END: &[u8] = b"\"}}";
+const MANAGED_FIELDS: &[u8] = b"\"managedFields\":";
+
+/// Length of the value of `managedFields`, which if there is one is the member before the resource version.
+fn managed_length(json: &[u8], slot: usize) -> usize {
+    let end = slot - BEGIN_REVISION.len() - 1;
+    let before = json.get(..end).unwrap_or_default();
+    let found = before
+        .windows(MANAGED_FIELDS.len())
+        .rposition(|window| window == MANAGED_FIELDS)
+        .map(|start| start + MANAGED_FIELDS.len());
+    // The same name elsewhere in the object does not end here.
+    found
+        .and_then(|start| before.get(start..))
+        .filter(|value| serde_json::from_slice::<serde::de::IgnoredAny>(value).is_ok())
+        .map_or(0, <[u8]>::len)
+}
 
 /// A serialised object that waits for its revision. Made before the store is locked, so that the lock covers a copy
 /// of bytes only.
@@ -124,14 +177,25 @@ const END: &[u8] = b"\"}}";
 pub struct Draft {
     json: Vec<u8>,
     slot: usize,
+    managed: usize,
 }
 
 impl Draft {
-    /// Serialises `object` with room for its resource version.
+    /// Serialises `object`, its `managedFields` included, with room for its resource version.
     #[must_use]
     pub fn new(object: &Value) -> Self {
-        let mut json = Vec::with_capacity(1024);
-        let mut slot = 0;
+        let managed = object
+            .pointer("/metadata/managedFields")
+            .filter(|managed| managed.as_array().is_some_and(|entries| !entries.is_empty()))
+            .map(Value::to_string)
+            .unwrap_or_default();
+        Self::with_managed_fields(object, managed.as_bytes())
+    }
+
+    /// Serialises `object` with these `managedFields` in place of its own, given as JSON; none if empty.
+    #[must_use]
+    pub fn with_managed_fields(object: &Value, managed: &[u8]) -> Self {
+        let mut json = Vec::with_capacity(1024 + managed.len());
         json.push(b'{');
         let empty = Map::new();
         let metadata = object
@@ -148,16 +212,25 @@ impl Draft {
         }
         json.extend_from_slice(b"\"metadata\":{");
         for (name, value) in metadata {
-            if name != "resourceVersion" {
+            if name != "resourceVersion" && name != "managedFields" {
                 write_member(&mut json, name, value);
                 json.push(b',');
             }
         }
+        if !managed.is_empty() {
+            json.extend_from_slice(MANAGED_FIELDS);
+            json.extend_from_slice(managed);
+            json.push(b',');
+        }
         json.extend_from_slice(BEGIN_REVISION);
-        slot += json.len();
+        let slot = json.len();
         json.extend_from_slice(END);
         json.shrink_to_fit();
-        Self { json, slot }
+        Self {
+            json,
+            slot,
+            managed: managed.len(),
+        }
     }
 
     pub(crate) fn stamp(&self, key: Key, revision: Revision) -> Object {
@@ -171,6 +244,7 @@ impl Draft {
             revision,
             json: json.into(),
             slot: self.slot,
+            managed: self.managed,
         }
     }
 }
@@ -660,6 +734,37 @@ mod tests {
             .iter()
             .map(|object| format!("{}/{}", object.key.namespace, object.key.name))
             .collect()
+    }
+
+    #[test]
+    fn api_293_managed_fields_are_kept_apart() {
+        let whole =
+            json!({"metadata": {"name": "a", "managedFields": [{"manager": "m"}]}, "data": {"k": "v"}});
+        let store = Store::new(Revision(6), 10);
+        let table: TableName = "configmaps".into();
+        let stored = store
+            .create(&table, &Key::new("n", "a"), &Draft::new(&whole))
+            .unwrap();
+        let plain = json!({"metadata": {"name": "a", "resourceVersion": "7"}, "data": {"k": "v"}});
+        assert_eq!(stored.parse(), plain);
+        assert_eq!(stored.managed_fields(), br#"[{"manager":"m"}]"#);
+        let again = store
+            .replace(&table, &Key::new("n", "a"), Revision(7), &stored.redraft(&plain))
+            .unwrap();
+        assert_eq!(
+            again.parse_whole()["metadata"]["managedFields"],
+            json!([{"manager": "m"}])
+        );
+        assert_eq!(
+            again.restamped(Revision(9)).parse()["metadata"]["resourceVersion"],
+            json!("9")
+        );
+        let loaded = Object::from_json(again.key.clone(), again.revision, again.json().clone());
+        assert_eq!(loaded.managed_fields(), again.managed_fields());
+        let other = json!({"metadata": {"name": "a"}, "spec": {"managedFields": []}});
+        let other = Draft::new(&other).stamp(Key::new("n", "b"), Revision(1));
+        let loaded = Object::from_json(other.key.clone(), other.revision, other.json().clone());
+        assert_eq!(loaded.managed_fields(), b"");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::definition::{TABLE, is_definition, set_condition, withdraw};
+use super::definition::{TABLE, is_definition, resource, set_condition, withdraw};
 use crate::{
+    apply,
     json::{self, is_blank},
     registry::Kind,
     server::Core,
-    store::{Draft, Key, TableName},
+    store::{Key, TableName},
 };
 
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -48,13 +49,13 @@ pub(super) fn clean_up(core: &Core, key: &Key) {
         if !waits {
             let _ = core
                 .store
-                .remove(&table, &object.key, object.revision, &Draft::new(&value));
+                .remove(&table, &object.key, object.revision, &object.redraft(&value));
         } else if is_blank(json::at(&value, &["metadata", "deletionTimestamp"])) {
             json::set(&mut value, &["metadata"], "deletionTimestamp", core.timestamp());
             json::set(&mut value, &["metadata"], "deletionGracePeriodSeconds", 0);
             let _ = core
                 .store
-                .replace(&table, &object.key, object.revision, &Draft::new(&value));
+                .replace(&table, &object.key, object.revision, &object.redraft(&value));
         }
     }
     finish_clean_up(core, key);
@@ -81,7 +82,7 @@ pub(super) fn finish_clean_up(core: &Core, key: &Key) {
         } else {
             json::set(&mut definition, &["metadata"], "finalizers", rest);
         }
-        let draft = Draft::new(&definition);
+        let draft = apply::draft_of_status(core, &resource(), &stored, (&stored.parse(), &definition));
         let done = if is_last {
             core.store
                 .remove(&TABLE.into(), key, stored.revision, &draft)

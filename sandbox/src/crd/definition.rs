@@ -10,16 +10,22 @@ use super::{
     schema::{Schema, texts},
 };
 use crate::{
+    apply,
     json::{self, is_blank},
     names::Gvr,
     registry::{Custom, CustomVersion, Kind, ScalePaths},
     schema::Types,
     server::Core,
-    store::{Draft, Key},
+    store::Key,
     table::PrinterColumn,
 };
 
 pub(super) const TABLE: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
+/// The resource whose objects are definitions.
+pub(super) fn resource() -> Gvr {
+    Gvr::new("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+}
 
 pub(super) fn is_definition(kind: &Kind) -> bool {
     kind.is("apiextensions.k8s.io", "CustomResourceDefinition")
@@ -110,7 +116,10 @@ fn establish(core: &Core, key: &Key) -> bool {
         }
         let names = &["status", "acceptedNames"];
         let renamed = json::at(&before, names) != json::at(&definition, names);
-        let draft = Draft::new(&definition);
+        // Nobody owns the list of stored versions: upstream makes it within the client's write.
+        let mut owned = before.clone();
+        json::copy_member(&definition, &mut owned, &["status"], "storedVersions");
+        let draft = apply::draft_of_status(core, &resource(), &stored, (&owned, &definition));
         if definition == before
             || core
                 .store

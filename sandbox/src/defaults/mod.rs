@@ -15,11 +15,23 @@ use crate::names::GroupKind;
 
 /// Fills the absent members of a decoded object, on create and on every update (API-320).
 pub fn apply(gk: &GroupKind, object: &mut Value) {
-    for rule in COMPILED
-        .get(&(gk.group.as_ref(), gk.kind.as_ref()))
-        .into_iter()
-        .flatten()
-    {
+    of_type(gk, object);
+    of_server(gk, object);
+}
+
+/// The part of [`apply`] that belongs to the type: a client that writes the object owns it (API-294).
+pub(crate) fn of_type(gk: &GroupKind, object: &mut Value) {
+    run(gk, object, |fill| !fill.is_of_server());
+}
+
+/// The part of [`apply`] that the server decides.
+pub(crate) fn of_server(gk: &GroupKind, object: &mut Value) {
+    run(gk, object, Fill::is_of_server);
+}
+
+fn run(gk: &GroupKind, object: &mut Value, wanted: impl Fn(Fill) -> bool) {
+    let rules = COMPILED.get(&(gk.group.as_ref(), gk.kind.as_ref()));
+    for rule in rules.into_iter().flatten().filter(|rule| wanted(rule.fill)) {
         visit(object, &rule.at, rule);
     }
 }
@@ -29,8 +41,14 @@ pub fn apply(gk: &GroupKind, object: &mut Value) {
 ///
 /// Expects `metadata.uid` to be set and a client's status to be removed where the kind has the status subresource.
 pub fn create(gk: &GroupKind, object: &mut Value) {
+    of_type(gk, object);
+    created_by_server(gk, object);
+}
+
+/// The part of [`create`] that the server decides.
+pub(crate) fn created_by_server(gk: &GroupKind, object: &mut Value) {
     code::on_create(gk, object);
-    apply(gk, object);
+    of_server(gk, object);
 }
 
 /// Where the pod spec of a kind is, if it has one.
@@ -53,8 +71,18 @@ enum Fill {
     Null,
     /// Computed from the object around it; `None` leaves it absent.
     From(fn(&Map<String, Value>) -> Option<Value>),
+    /// Like `From`, but decided by the server and not part of the type.
+    ServerFrom(fn(&Map<String, Value>) -> Option<Value>),
     /// Not one member: code on the whole object. It has to be idempotent.
     Edit(fn(&mut Map<String, Value>)),
+    /// Like `Edit`, but decided by the server and not part of the type.
+    ServerEdit(fn(&mut Map<String, Value>)),
+}
+
+impl Fill {
+    fn is_of_server(self) -> bool {
+        matches!(self, Self::ServerFrom(_) | Self::ServerEdit(_))
+    }
 }
 
 /// One default: where the object is, which member of it, and what that becomes.
@@ -154,7 +182,7 @@ fn visit(value: &mut Value, path: &[Step], rule: &Rule) {
 }
 
 fn fill(members: &mut Map<String, Value>, rule: &Rule) {
-    if let Fill::Edit(edit) = rule.fill {
+    if let Fill::Edit(edit) | Fill::ServerEdit(edit) = rule.fill {
         edit(members);
         return;
     }
@@ -167,11 +195,11 @@ fn fill(members: &mut Map<String, Value>, rule: &Rule) {
         Fill::Flag(flag) => Value::from(flag),
         Fill::Object => Value::Object(Map::new()),
         Fill::Null => Value::Null,
-        Fill::From(compute) => match compute(members) {
+        Fill::From(compute) | Fill::ServerFrom(compute) => match compute(members) {
             Some(value) => value,
             None => return,
         },
-        Fill::Edit(_) => return,
+        Fill::Edit(_) | Fill::ServerEdit(_) => return,
     };
     members.insert(rule.member.to_owned(), value);
 }

@@ -1,7 +1,7 @@
 //! The table of defaults: one row per member, grouped by kind; the IDs are those of the requirements.
 
 use super::{
-    Fill::{Edit, Flag, From, Null, Number, Object, Text},
+    Fill::{Edit, Flag, From, Null, Number, Object, ServerEdit, ServerFrom, Text},
     Row, code,
 };
 
@@ -162,7 +162,7 @@ pub(super) const POD_ONLY: &[Row] = &[
         "",
         Edit(code::requests_from_limits),
     ),
-    Row("spec", "", Edit(code::tolerations)),
+    Row("spec", "", ServerEdit(code::tolerations)),
     Row("", "status", Object),
     Row("status", "phase", Text("Pending")),
     Row("", "", Edit(code::qos_class)),
@@ -356,12 +356,12 @@ const SERVICE: &[Row] = &[
     Row(
         "spec",
         "ipFamilyPolicy",
-        From(|spec| code::unless_external_name(spec, "SingleStack".into())),
+        ServerFrom(|spec| code::unless_external_name(spec, "SingleStack".into())),
     ),
     Row(
         "spec",
         "ipFamilies",
-        From(|spec| code::unless_external_name(spec, vec!["IPv4"].into())),
+        ServerFrom(|spec| code::unless_external_name(spec, vec!["IPv4"].into())),
     ),
     Row("", "status", Object),
     Row("status", "loadBalancer", Object),
@@ -512,7 +512,7 @@ const JOB: &[Row] = &[
         "podReplacementPolicy",
         From(|around| Some(code::pod_replacement_policy(around))),
     ),
-    Row("", "", Edit(code::job_selector)),
+    Row("", "", ServerEdit(code::job_selector)),
     Row("", "status", Object),
 ];
 

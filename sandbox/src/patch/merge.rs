@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Members of `patch` replace those of `target`, `null` removes, objects merge, everything else is replaced whole.
-pub(super) fn apply(target: Value, patch: &Value) -> Value {
+pub(crate) fn apply(target: Value, patch: &Value) -> Value {
     let Value::Object(patch) = patch else {
         return patch.clone();
     };

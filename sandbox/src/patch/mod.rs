@@ -4,7 +4,7 @@
 //! change (API-265) is checked where the object is written.
 
 mod json;
-mod merge;
+pub(crate) mod merge;
 mod merge_keys;
 mod strategic;
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::{
     admission,
+    apply::{self, Ownership, Sent},
     auth::escalation,
     crd, defaults, event,
     json::{self, is_blank},
@@ -23,27 +24,31 @@ const NAME_ATTEMPTS: usize = 8;
 pub(crate) fn create(call: &mut Call<'_>) -> Result<Answer, Failure> {
     let options = call.write_options("CreateOptions")?;
     let object = call.decode_body()?;
-    let written = create_object(call, object, options)?;
+    let written = create_object(call, object, options, None)?;
     call.answer_object(201, &written)
 }
 
-/// Creates the object at the path of the call.
+/// Creates the object at the path of the call. An apply knows its ownership already.
 pub(crate) fn create_object(
     call: &mut Call<'_>,
     mut object: Value,
     options: WriteOptions,
+    ownership: Option<Ownership>,
 ) -> Result<Written, Failure> {
     warn_of_other_version(call, &object);
     check_type(call, &object)?;
     if json::map_mut(&mut object, &["metadata"]).is_none() {
         return Err(call.undecodable("metadata must be an object"));
     }
+    let sent = Sent::take(&mut object);
     own_metadata(call, &mut object)?;
     decode(call, &mut object, options.field_validation).map_err(|why| call.undecodable(&why))?;
     dedup_owners(call, &mut object);
     prepare::create(&call.kind, &mut object);
+    default(call, &mut object);
+    let ownership = ownership.unwrap_or_else(|| apply::created(call, sent, &object));
     if call.kind.custom.is_none() {
-        defaults::create(&call.kind.gk, &mut object);
+        defaults::created_by_server(&call.kind.gk, &mut object);
     }
     prepare::times(call.core, &call.kind, &mut object);
     crd::prepare_definition(&call.kind, &mut object, None);
@@ -63,7 +68,7 @@ pub(crate) fn create_object(
         } else if last.is_empty() {
             json::text(&object, &["metadata", "name"]).clone_into(&mut last);
         }
-        match store(call, &mut object, &last, options)? {
+        match store(call, &mut object, &last, options, &ownership)? {
             Some(written) => return Ok(written),
             None if fixed => break,
             None => {}
@@ -78,6 +83,7 @@ fn store(
     object: &mut Value,
     name: &str,
     options: WriteOptions,
+    ownership: &Ownership,
 ) -> Result<Option<Written>, Failure> {
     let key = Key::new(call.path.namespace.as_deref().unwrap_or_default(), name);
     let reservation = services::reserve(call.core, &call.kind, &key, object, None)?;
@@ -104,13 +110,10 @@ fn store(
     }
     if options.dry_run {
         json::remove(object, &["metadata"], "resourceVersion");
-        return Ok(Some(Written::Unstored(object.clone())));
+        return Ok(Some(Written::Unstored(ownership.show(object.clone()))));
     }
-    match call
-        .core
-        .store
-        .create(&call.kind.table, &key, &draft(&call.kind, object))
-    {
+    let draft = draft(&call.kind, object, ownership.json());
+    match call.core.store.create(&call.kind.table, &key, &draft) {
         Ok(stored) => {
             reservation.keep();
             crd::after_write(call.core, &call.kind, &key);
@@ -121,12 +124,12 @@ fn store(
     }
 }
 
-/// Serialises the served form of an object as it is stored.
-pub(crate) fn draft(kind: &Kind, object: &Value) -> Draft {
+/// Serialises the served form of an object as it is stored, with the JSON of its `managedFields`.
+pub(crate) fn draft(kind: &Kind, object: &Value, managed_fields: &[u8]) -> Draft {
     if kind.is_new_event {
-        Draft::new(&event::to_core(object.clone()))
+        Draft::with_managed_fields(&event::to_core(object.clone()), managed_fields)
     } else {
-        Draft::new(object)
+        Draft::with_managed_fields(object, managed_fields)
     }
 }
 
@@ -327,9 +330,9 @@ pub(crate) fn decode(
     Ok(())
 }
 
-/// Fills defaults of built-in kinds; those of custom resources are filled while decoding.
+/// Fills the defaults of built-in types; those of custom resources are filled while decoding.
 pub(crate) fn default(call: &Call<'_>, object: &mut Value) {
     if call.kind.custom.is_none() {
-        defaults::apply(&call.kind.gk, object);
+        defaults::of_type(&call.kind.gk, object);
     }
 }

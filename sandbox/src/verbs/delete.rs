@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
+    apply::Ownership,
     crd,
     json::{self, is_blank},
     prepare,
@@ -278,12 +279,16 @@ fn delete_once(call: &Call<'_>, current: &Arc<Object>, options: &DeleteOptions) 
         return Ok(Deleted::Marked(Written::Stored(Arc::clone(current))));
     }
     if options.dry_run {
-        return Ok(Deleted::Marked(Written::Unstored(new)));
+        return Ok(Deleted::Marked(Written::Unstored(
+            Ownership::kept(current).show(new),
+        )));
     }
-    let stored = call
-        .core
-        .store
-        .replace(&kind.table, &current.key, current.revision, &draft(kind, &new))?;
+    let stored = call.core.store.replace(
+        &kind.table,
+        &current.key,
+        current.revision,
+        &draft(kind, &new, current.managed_fields()),
+    )?;
     Ok(Deleted::Marked(Written::Stored(stored)))
 }
 
@@ -299,16 +304,23 @@ fn remove(
     let kind = &call.kind;
     let shortened = was_deleting && kind.is_core("Pod") && new != old;
     if dry_run {
-        return Ok(Deleted::Gone(Written::Unstored(old.clone())));
+        return Ok(Deleted::Gone(Written::Unstored(
+            Ownership::kept(current).show(old.clone()),
+        )));
     }
-    let store = &call.core.store;
+    let (store, managed) = (&call.core.store, current.managed_fields());
     let (last, revision) = if shortened {
-        let stored = store.replace(&kind.table, &current.key, current.revision, &draft(kind, new))?;
+        let stored = store.replace(
+            &kind.table,
+            &current.key,
+            current.revision,
+            &draft(kind, new, managed),
+        )?;
         (new, stored.revision)
     } else {
         (old, current.revision)
     };
-    let gone = store.remove(&kind.table, &current.key, revision, &draft(kind, last))?;
+    let gone = store.remove(&kind.table, &current.key, revision, &draft(kind, last, managed))?;
     services::release(call.core, kind, old);
     Ok(Deleted::Gone(Written::Stored(gone)))
 }

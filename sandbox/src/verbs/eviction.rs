@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
+    apply,
     json::{self, is_blank},
     names::Gvr,
     selector::LabelSelector,
     status::{self, Cause, Failure},
-    store::{Draft, Key, TableName},
+    store::{Key, TableName},
     verbs::{
         Answer, Call, WriteOptions,
         delete::{DeleteOptions, delete_object},
@@ -93,6 +94,7 @@ fn spend_budget(call: &Call<'_>, pod: &Value, dry_run: bool) -> Result<(), Failu
         if dry_run {
             return Ok(());
         }
+        let before = budget.clone();
         let allowed = number(&budget, "disruptionsAllowed").saturating_sub(1);
         let now = call.core.timestamp();
         json::set(&mut budget, &["status"], "disruptionsAllowed", allowed);
@@ -105,10 +107,12 @@ fn spend_budget(call: &Call<'_>, pod: &Value, dry_run: bool) -> Result<(), Failu
             });
             set_plain_condition(&mut budget, condition);
         }
+        let resource = Gvr::new("policy", "v1", "poddisruptionbudgets");
+        let draft = apply::draft_of_status(call.core, &resource, &stored, (&before, &budget));
         if call
             .core
             .store
-            .replace(&table, &stored.key, stored.revision, &Draft::new(&budget))
+            .replace(&table, &stored.key, stored.revision, &draft)
             .is_ok()
         {
             return Ok(());
@@ -215,7 +219,7 @@ fn mark_disrupted(call: &mut Call<'_>, options: WriteOptions) -> Result<(), Fail
             "message": "Eviction API: evicting", "lastTransitionTime": call.core.timestamp(),
         });
         set_condition(&mut pod, condition);
-        match change(call, &current, pod, Scope::Server, silent(options)) {
+        match change(call, &current, pod, Scope::Server, silent(options), None) {
             Ok(_) => return Ok(()),
             Err(UpdateError::Failed(failure)) => return Err(failure),
             Err(UpdateError::Undecodable(why)) => return Err(Failure::internal(why)),

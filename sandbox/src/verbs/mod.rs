@@ -342,7 +342,33 @@ impl Call<'_> {
 
     /// Reads the options of a write; `kind` names them in errors (API-37, API-40, API-125, API-126).
     pub(crate) fn write_options(&self, kind: &'static str) -> Result<WriteOptions, Failure> {
+        self.write_options_after(kind, Vec::new())
+    }
+
+    /// The same for a PATCH: an apply needs a manager, and only an apply can be forced (API-290).
+    pub(crate) fn patch_options(&self, is_apply: bool) -> Result<WriteOptions, Failure> {
         let mut errors = Vec::new();
+        if is_apply && self.query.get("fieldManager").is_empty() {
+            errors.push(field_error(
+                FieldErrorKind::Required,
+                "fieldManager",
+                "is required for apply patch",
+            ));
+        } else if !is_apply && self.query.has("force") {
+            errors.push(field_error(
+                FieldErrorKind::Forbidden,
+                "force",
+                "may not be specified for non-apply patch",
+            ));
+        }
+        self.write_options_after("PatchOptions", errors)
+    }
+
+    fn write_options_after(
+        &self,
+        kind: &'static str,
+        mut errors: Vec<FieldError>,
+    ) -> Result<WriteOptions, Failure> {
         let dry_run = self.dry_run(&mut errors);
         let field_validation = match self.query.get("fieldValidation") {
             "" | "Warn" => FieldValidation::Warn,

@@ -3,15 +3,15 @@
 use serde_json::Value;
 
 use crate::{
-    json,
+    apply, json,
     names::{GroupKind, Gvr},
     patch::{self, PatchKind},
     render::typed,
     status::Failure,
     validate::{FieldErrorKind, gofmt},
     verbs::{
-        Answer, Call,
-        create::check_type,
+        Answer, Call, FieldValidation, WriteOptions,
+        create::{check_namespace, check_type, create_object},
         field_error,
         update::{ATTEMPTS, Scope, UpdateError, change},
     },
@@ -31,20 +31,30 @@ const CUSTOM: &[&str] = &[
 ];
 
 pub(crate) fn patch(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failure> {
-    let options = call.write_options("PatchOptions")?;
-    let (kind, body) = decode(call)?;
+    let format = format(call)?;
+    let options = call.patch_options(format == Format::Apply)?;
+    let Format::Patch(kind) = format else {
+        return apply_config(call, scope, options);
+    };
+    let body = decode(call)?;
     let name = call.path.name.clone().unwrap_or_default();
+    let mentions_owners = mentions_owners(&body);
     for _ in 0..ATTEMPTS {
         let current = call.current()?;
-        let before = typed(&call.kind, crate::render::served(&call.kind, current.parse()));
-        let after = apply(kind, &call.kind.resource, &before, &body)?;
+        let stored = if mentions_owners {
+            current.parse_whole()
+        } else {
+            current.parse()
+        };
+        let before = typed(&call.kind, crate::render::served(&call.kind, stored));
+        let after = apply_patch(kind, &call.kind.resource, &before, &body)?;
         check_identity(call, &before, &after)?;
         let version = json::text(&after, &["metadata", "resourceVersion"]);
         let conditional = !matches!(version, "" | "0") && insists_on_version(kind, &body);
         if conditional && version != current.revision.to_string() {
             return Err(Failure::stale(&call.kind.resource, &name));
         }
-        match change(call, &current, after, scope, options) {
+        match change(call, &current, after, scope, options, None) {
             Ok(written) => return call.answer_object(200, &written),
             Err(UpdateError::Undecodable(why)) => return Err(undecodable(call, &body, &why)),
             Err(UpdateError::Failed(failure)) => return Err(failure),
@@ -55,8 +65,17 @@ pub(crate) fn patch(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failure
     Err(Failure::stale(&call.kind.resource, &name))
 }
 
-/// Parses the patch.
-pub(crate) fn decode(call: &Call<'_>) -> Result<(PatchKind, Value), Failure> {
+/// What a PATCH carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A change of the stored object.
+    Patch(PatchKind),
+    /// What the client wants the object to have (API-290).
+    Apply,
+}
+
+/// The format by `Content-Type`.
+pub(crate) fn format(call: &Call<'_>) -> Result<Format, Failure> {
     let accepted = if call.kind.custom.is_some() {
         CUSTOM
     } else {
@@ -66,31 +85,177 @@ pub(crate) fn decode(call: &Call<'_>) -> Result<(PatchKind, Value), Failure> {
     if !accepted.contains(&media_type) {
         return Err(Failure::unsupported_media_type(accepted));
     }
-    let kind = match media_type {
-        "application/json-patch+json" => PatchKind::Json,
-        "application/merge-patch+json" => PatchKind::Merge,
-        "application/strategic-merge-patch+json" => PatchKind::Strategic,
-        _ => {
-            return Err(Failure::of_patch(
-                415,
-                "the sandbox does not implement server-side apply yet".to_owned(),
-            ));
-        }
-    };
-    if call.query.has("force") {
-        let error = field_error(
-            FieldErrorKind::Forbidden,
-            "force",
-            "may not be specified for non-apply patch",
-        );
-        return Err(Failure::invalid_option("PatchOptions", &[error]));
-    }
-    let body = serde_json::from_slice(&call.body)
-        .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
-    Ok((kind, body))
+    Ok(match media_type {
+        "application/json-patch+json" => Format::Patch(PatchKind::Json),
+        "application/merge-patch+json" => Format::Patch(PatchKind::Merge),
+        "application/strategic-merge-patch+json" => Format::Patch(PatchKind::Strategic),
+        _ => Format::Apply,
+    })
 }
 
-pub(crate) fn apply(kind: PatchKind, resource: &Gvr, before: &Value, body: &Value) -> Result<Value, Failure> {
+/// Parses a patch that is no apply.
+pub(crate) fn decode(call: &Call<'_>) -> Result<Value, Failure> {
+    serde_json::from_slice(&call.body)
+        .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))
+}
+
+/// Whether a patch reads or changes `metadata.managedFields`: only then the object is given to it with them.
+fn mentions_owners(patch: &Value) -> bool {
+    let is_about = |text: &str| text.contains("managedFields");
+    match patch {
+        Value::String(text) => is_about(text) || matches!(text.as_str(), "" | "/metadata"),
+        Value::Array(items) => items.iter().any(mentions_owners),
+        Value::Object(members) => {
+            members
+                .iter()
+                .any(|(name, value)| is_about(name) || value.is_object() && mentions_owners(value))
+                || ["path", "from"]
+                    .iter()
+                    .filter_map(|name| members.get(*name))
+                    .any(mentions_owners)
+        }
+        _ => false,
+    }
+}
+
+/// Server-side apply (API-290 to API-299).
+fn apply_config(call: &mut Call<'_>, scope: Scope, options: WriteOptions) -> Result<Answer, Failure> {
+    let (config, problem) = read_config(call, &call.kind.gk, &call.kind.api_version())?;
+    // The schema has refused what is unknown already.
+    let quiet = WriteOptions {
+        field_validation: FieldValidation::Ignore,
+        ..options
+    };
+    let name = call.path.name.clone().unwrap_or_default();
+    for _ in 0..ATTEMPTS {
+        let Some(current) = call.core.store.get(&call.kind.table, &call.key()) else {
+            if scope != Scope::Main {
+                return Err(call.not_found());
+            }
+            return apply_to_nothing(call, &config, problem.as_deref(), quiet, options);
+        };
+        let live = crate::render::served(&call.kind, current.parse());
+        let (new, ownership) = apply::apply(call, Some(&current), Some(&live), &config, scope.subresource())?;
+        report(call, problem.as_deref(), options)?;
+        let new = typed(&call.kind, new);
+        check_identity(call, &live, &new)?;
+        let version = json::text(&new, &["metadata", "resourceVersion"]);
+        if version != current.revision.to_string() {
+            return Err(Failure::stale(&call.kind.resource, &name));
+        }
+        match change(call, &current, new, scope, quiet, Some(ownership)) {
+            Ok(written) => return call.answer_object(200, &written),
+            Err(UpdateError::Undecodable(why)) => return Err(unconvertible(call, &config, &why)),
+            Err(UpdateError::Failed(failure)) => return Err(failure),
+            Err(UpdateError::Raced) => {}
+        }
+    }
+    Err(Failure::stale(&call.kind.resource, &name))
+}
+
+/// The applied configuration without kind and version, and what strict decoding says against it (API-291).
+pub(crate) fn read_config(
+    call: &Call<'_>,
+    gk: &GroupKind,
+    api_version: &str,
+) -> Result<(Value, Option<String>), Failure> {
+    if !call.core.config.managed_fields {
+        return Err(Failure::of_patch(
+            415,
+            "server-side apply is off: the server does not record managed fields".to_owned(),
+        ));
+    }
+    let apply::body::Body { mut config, problem } = apply::body::parse(&call.body)
+        .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")))?;
+    let (sent_version, sent_kind) = (
+        json::text(&config, &["apiVersion"]),
+        json::text(&config, &["kind"]),
+    );
+    if sent_version != api_version || sent_kind != gk.kind {
+        let (group, version) = sent_version.split_once('/').unwrap_or(("", sent_version));
+        return Err(Failure::bad_request(format!(
+            "invalid object type: {group}/{version}, Kind={sent_kind}"
+        )));
+    }
+    if json::at(&config, &["metadata", "managedFields"]).is_some_and(|sent| !sent.is_null()) {
+        return Err(Failure::bad_request("metadata.managedFields must be nil"));
+    }
+    json::remove(&mut config, &[], "apiVersion");
+    json::remove(&mut config, &[], "kind");
+    Ok((config, problem))
+}
+
+/// Creates what is applied to a name that does not exist yet.
+fn apply_to_nothing(
+    call: &mut Call<'_>,
+    config: &Value,
+    problem: Option<&str>,
+    quiet: WriteOptions,
+    options: WriteOptions,
+) -> Result<Answer, Failure> {
+    let name = call.path.name.clone().unwrap_or_default();
+    let (new, ownership) = apply::apply(call, None, None, config, "")?;
+    report(call, problem, options)?;
+    let uid = json::text(&new, &["metadata", "uid"]);
+    if !uid.is_empty() {
+        let cause = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(Failure::conflict(&call.kind.resource, &name, &cause));
+    }
+    check_namespace(call, &new)?;
+    let sent_name = json::text(&new, &["metadata", "name"]);
+    if sent_name.is_empty() {
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if sent_name != name {
+        return Err(wrong_name(sent_name, &name));
+    }
+    let new = typed(&call.kind, new);
+    let written = create_object(call, new, quiet, Some(ownership))?;
+    call.answer_object(201, &written)
+}
+
+/// API-39, API-40 for an apply.
+pub(crate) fn report(
+    call: &mut Call<'_>,
+    problem: Option<&str>,
+    options: WriteOptions,
+) -> Result<(), Failure> {
+    match (problem, options.field_validation) {
+        (Some(problem), FieldValidation::Strict) => Err(Failure::bad_request(format!(
+            "error strict decoding YAML: {problem}"
+        ))),
+        (Some(problem), FieldValidation::Warn) => {
+            call.warn(problem.to_owned());
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The merged object has a value that its type cannot hold.
+fn unconvertible(call: &Call<'_>, config: &Value, why: &str) -> Failure {
+    Failure::unmapped(format!(
+        "failed to convert new object ({}) to proper version: {why}",
+        apply::shown(call, config)
+    ))
+}
+
+fn wrong_name(sent: &str, name: &str) -> Failure {
+    Failure::bad_request(format!(
+        "the name of the object ({sent}) does not match the name on the URL ({name})"
+    ))
+}
+
+pub(crate) fn apply_patch(
+    kind: PatchKind,
+    resource: &Gvr,
+    before: &Value,
+    body: &Value,
+) -> Result<Value, Failure> {
     patch::apply(kind, resource, before, body)
         .map_err(|error| Failure::of_patch(error.code(), error.to_string()))
 }
@@ -123,9 +288,7 @@ fn check_identity(call: &Call<'_>, before: &Value, after: &Value) -> Result<(), 
     let name = call.path.name.as_deref().unwrap_or_default();
     let patched_name = json::text(after, &["metadata", "name"]);
     if patched_name != name {
-        return Err(Failure::bad_request(format!(
-            "the name of the object ({patched_name}) does not match the name on the URL ({name})"
-        )));
+        return Err(wrong_name(patched_name, name));
     }
     if json::text(after, &["metadata", "namespace"]) != json::text(before, &["metadata", "namespace"]) {
         return Err(Failure::bad_request(

@@ -39,7 +39,7 @@ pub(crate) fn bind(call: &mut Call<'_>) -> Result<Answer, Failure> {
         let mut pod = current.parse();
         check_bindable(call, &pod, &binding, &name)?;
         assign(call, &mut pod, &binding, &node);
-        match change(call, &current, pod, Scope::Server, silent(options)) {
+        match change(call, &current, pod, Scope::Server, silent(options), None) {
             Ok(_) => return Ok(Answer::json(201, &status::created())),
             Err(UpdateError::Failed(failure)) => return Err(failure),
             Err(UpdateError::Undecodable(why)) => return Err(Failure::internal(why)),

@@ -6,9 +6,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    apply::{self, scale::replicas_path},
     json,
     names::{GroupKind, Gvr},
     negotiation::{self, Form},
+    patch::merge,
     registry::{Kind, ScalePaths},
     status::Failure,
     store::Object,
@@ -24,6 +26,7 @@ use crate::{
 enum Change {
     Put(Value),
     Patch(crate::patch::PatchKind, Value),
+    Apply(Value),
 }
 
 pub(crate) fn scale(call: &mut Call<'_>, method: &Method) -> Result<Answer, Failure> {
@@ -38,9 +41,18 @@ pub(crate) fn scale(call: &mut Call<'_>, method: &Method) -> Result<Answer, Fail
             call.write_options("UpdateOptions")?,
         ),
         _ => {
-            let options = call.write_options("PatchOptions")?;
-            let (kind, body) = patch::decode(call)?;
-            (Change::Patch(kind, body), options)
+            let format = patch::format(call)?;
+            let options = call.patch_options(format == patch::Format::Apply)?;
+            let change = match format {
+                patch::Format::Patch(kind) => Change::Patch(kind, patch::decode(call)?),
+                patch::Format::Apply => {
+                    let scale = GroupKind::new("autoscaling", "Scale");
+                    let (config, problem) = patch::read_config(call, &scale, "autoscaling/v1")?;
+                    patch::report(call, problem.as_deref(), options)?;
+                    Change::Apply(config)
+                }
+            };
+            (change, options)
         }
     };
     for _ in 0..ATTEMPTS {
@@ -49,8 +61,9 @@ pub(crate) fn scale(call: &mut Call<'_>, method: &Method) -> Result<Answer, Fail
         let before = scale_of(&call.kind, &target, &current);
         let (after, conditional) = match &input {
             Change::Put(sent) => (sent.clone(), true),
+            Change::Apply(config) => (merge::apply(before.clone(), config), true),
             Change::Patch(kind, body) => (
-                patch::apply(*kind, &resource, &before, body)?,
+                patch::apply_patch(*kind, &resource, &before, body)?,
                 patch::insists_on_version(*kind, body),
             ),
         };
@@ -59,12 +72,17 @@ pub(crate) fn scale(call: &mut Call<'_>, method: &Method) -> Result<Answer, Fail
         if conditional && !matches!(version, "" | "0") && version != current.revision.to_string() {
             return Err(Failure::stale(&call.kind.resource, &current.key.name));
         }
-        let replicas = json::at(&after, &["spec", "replicas"])
-            .and_then(Value::as_i64)
-            .unwrap_or(0);
+        let count = |scale: &Value| json::at(scale, &["spec", "replicas"]).and_then(Value::as_i64);
+        let live = count(&before).unwrap_or(0);
+        let (replicas, ownership) = if let Change::Apply(config) = &input {
+            apply::scale::applied(call, &current, live, count(config), call.query.flag("force"))?
+        } else {
+            let replicas = count(&after).unwrap_or(0);
+            (replicas, apply::scale::updated(call, &current, replicas != live))
+        };
         let mut new = target.clone();
         set_at(&mut new, &replicas_path(&call.kind), replicas);
-        match change(call, &current, new, Scope::Main, silent(options)) {
+        match change(call, &current, new, Scope::Main, silent(options), Some(ownership)) {
             Ok(Written::Stored(stored)) => {
                 return answer(call, &scale_of(&call.kind, &stored.parse(), &stored));
             }
@@ -151,11 +169,6 @@ fn scale_of(kind: &Kind, target: &Value, object: &Arc<Object>) -> Value {
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status,
     })
-}
-
-fn replicas_path(kind: &Kind) -> Vec<String> {
-    let custom = kind.custom.as_ref().and_then(|custom| custom.scale.as_ref());
-    path(custom.map_or(".spec.replicas", |paths| &paths.spec_replicas))
 }
 
 fn path(text: &str) -> Vec<String> {

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::{
     admission,
+    apply::{self, Ownership, Sent},
     auth::escalation,
-    crd, json, prepare,
+    crd, defaults, json, prepare,
     registry::VersionCheck,
     render::served,
     services,
@@ -79,7 +80,7 @@ pub(crate) fn update(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failur
             return put_missing(call, sent, options, scope);
         };
         check_precondition(call, &current, &sent, expected)?;
-        match change(call, &current, sent.clone(), scope, options) {
+        match change(call, &current, sent.clone(), scope, options, None) {
             Ok(written) => return call.answer_object(200, &written),
             Err(UpdateError::Failed(failure)) => return Err(failure),
             Err(UpdateError::Undecodable(why)) => return Err(call.undecodable(&why)),
@@ -119,7 +120,7 @@ fn put_missing(
             &cause,
         ));
     }
-    let written = create_object(call, sent, options)?;
+    let written = create_object(call, sent, options, None)?;
     call.answer_object(201, &written)
 }
 
@@ -158,20 +159,31 @@ fn check_precondition(
     }
 }
 
-/// Changes `current` to `new` as far as `scope` allows. `new` is in the served form of the kind.
+/// Changes `current` to `new` as far as `scope` allows. `new` is in the served form of the kind. Without an `ownership`
+/// the writer owns what it changes.
 pub(crate) fn change(
     call: &mut Call<'_>,
     current: &Arc<Object>,
     mut new: Value,
     scope: Scope,
     options: WriteOptions,
+    ownership: Option<Ownership>,
 ) -> Result<Written, UpdateError> {
     let kind = Arc::clone(&call.kind);
     let old = served(&kind, current.parse());
+    let sent = Sent::take(&mut new);
     prepare::keep_metadata(&kind, &old, &mut new, scope);
     create::decode(call, &mut new, options.field_validation).map_err(UpdateError::Undecodable)?;
     prepare::keep_content(&kind, &old, &mut new, scope);
     create::default(call, &mut new);
+    let ownership = match ownership {
+        Some(ownership) => ownership,
+        None if scope == Scope::Server => Ownership::kept(current),
+        None => apply::updated(call, current, sent, (&old, &new), scope.subresource()),
+    };
+    if kind.custom.is_none() {
+        defaults::of_server(&kind.gk, &mut new);
+    }
     if scope == Scope::Main {
         crd::prepare_definition(&kind, &mut new, Some(&old));
     }
@@ -193,21 +205,31 @@ pub(crate) fn change(
     }
     json::copy_member(&old, &mut new, &["metadata"], "resourceVersion");
     let removes = prepare::is_ready_to_go(&kind, &new);
-    if new == old && !removes {
+    if new == old && !ownership.changed && !removes {
         return Ok(Written::Stored(Arc::clone(current)));
     }
     if options.dry_run {
-        return Ok(Written::Unstored(new));
+        return Ok(Written::Unstored(ownership.show(new)));
     }
     let store = &call.core.store;
     let stored = if removes {
         // Watchers see the last stored content with the deletion, the writer sees what it has made of it (API-142).
         store
-            .remove(&kind.table, &current.key, current.revision, &draft(&kind, &old))
-            .map(|_| Written::Unstored(new.clone()))
+            .remove(
+                &kind.table,
+                &current.key,
+                current.revision,
+                &draft(&kind, &old, current.managed_fields()),
+            )
+            .map(|_| Written::Unstored(ownership.show(new.clone())))
     } else {
         store
-            .replace(&kind.table, &current.key, current.revision, &draft(&kind, &new))
+            .replace(
+                &kind.table,
+                &current.key,
+                current.revision,
+                &draft(&kind, &new, ownership.json()),
+            )
             .map(Written::Stored)
     };
     match stored {

@@ -98,8 +98,8 @@ async fn api_4_api_261_patches_that_cannot_be_applied() {
         http.patch(&url, "application/apply-patch+yaml", &json!({}))
             .await
             .failure()
-            .0,
-        415
+            .2,
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
     );
     let test = json!([{"op": "test", "path": "/data/k", "value": "x"}]);
     let answer = http.patch(&url, "application/json-patch+json", &test).await;
