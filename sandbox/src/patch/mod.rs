@@ -10,7 +10,7 @@ mod strategic;
 
 use serde_json::Value;
 
-use crate::names::Gvr;
+use crate::schema::Node;
 
 /// Which of the patch formats a PATCH carries, by its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +64,20 @@ impl PatchError {
     }
 }
 
-/// The object that results from `patch` on `current`.
+/// The object that results from `patch` on `current`, whose type is `root` where it is known.
 ///
 /// # Errors
 /// If the patch is malformed or does not fit the object.
-pub fn apply(kind: PatchKind, resource: &Gvr, current: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub(crate) fn apply(
+    kind: PatchKind,
+    root: Option<Node<'_>>,
+    current: &Value,
+    patch: &Value,
+) -> Result<Value, PatchError> {
     match kind {
         PatchKind::Json => json::apply(current, patch),
         PatchKind::Merge if patch.is_object() => Ok(merge::apply(current.clone(), patch)),
-        PatchKind::Strategic if patch.is_object() => strategic::apply(resource, current, patch),
+        PatchKind::Strategic if patch.is_object() => strategic::apply(root, current, patch),
         PatchKind::Merge | PatchKind::Strategic => {
             Err(PatchError::Malformed("the patch has to be an object".into()))
         }

@@ -7,7 +7,7 @@ use super::{
     PatchError,
     merge_keys::{self, Strategy},
 };
-use crate::{names::Gvr, validate::show_map};
+use crate::{schema::Node, validate::show_map};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -16,184 +16,182 @@ const ELEMENT_ORDER: &str = "$setElementOrder/";
 
 type Object = Map<String, Value>;
 
-pub(super) fn apply(resource: &Gvr, current: &Value, patch: &Value) -> Result<Value, PatchError> {
+/// `root` is the type of the object.
+pub(super) fn apply(root: Option<Node<'_>>, current: &Value, patch: &Value) -> Result<Value, PatchError> {
     let (Value::Object(current), Value::Object(patch)) = (current, patch) else {
         return Err(PatchError::Malformed("the patch has to be an object".into()));
     };
-    Merge { resource }
-        .maps("", current.clone(), patch.clone())
-        .map(Value::Object)
+    maps(root, current.clone(), patch.clone()).map(Value::Object)
 }
 
 fn fault(message: impl Into<String>) -> PatchError {
     PatchError::Strategic(message.into())
 }
 
-struct Merge<'a> {
-    resource: &'a Gvr,
+/// `node` is the type of `original`.
+fn maps(node: Option<Node<'_>>, mut original: Object, mut patch: Object) -> Result<Object, PatchError> {
+    if let Some(directive) = patch.remove(DIRECTIVE) {
+        return match directive.as_str() {
+            Some("replace") => Ok(patch),
+            Some("delete") => Ok(Object::new()),
+            _ => Err(fault(format!(
+                "unknown patch type found: {}",
+                show_map(&directive)
+            ))),
+        };
+    }
+    retain_keys(&mut original, &mut patch)?;
+    ordered_lists(node, &mut original, &mut patch)?;
+    for (name, value) in patch {
+        let (name, deletes) = match name.strip_prefix(DELETE_FROM) {
+            Some(list) => (list.to_owned(), true),
+            None => (name, false),
+        };
+        let merged = match (original.remove(&name), value) {
+            (_, Value::Null) => None,
+            (None, value) => without_directives(value).filter(|_| !deletes),
+            (Some(Value::Object(old)), Value::Object(new)) => {
+                if merge_keys::replaces_map(node, &name) {
+                    Some(Value::Object(new))
+                } else {
+                    Some(Value::Object(maps(merge_keys::below(node, &name), old, new)?))
+                }
+            }
+            (Some(Value::Array(old)), Value::Array(new)) if deletes => Some(Value::Array(
+                old.into_iter().filter(|item| !new.contains(item)).collect(),
+            )),
+            (Some(Value::Array(old)), Value::Array(new)) => {
+                let strategy = merge_keys::of_list(node, &name);
+                Some(Value::Array(lists(
+                    merge_keys::below(node, &name),
+                    strategy,
+                    old,
+                    new,
+                )?))
+            }
+            (Some(old), _) if deletes => Some(old),
+            (Some(_), value) => without_directives(value),
+        };
+        if let Some(merged) = merged {
+            original.insert(name, merged);
+        }
+    }
+    Ok(original)
 }
 
-impl Merge<'_> {
-    /// `parent` is the name of the member whose value (or element) `original` is.
-    fn maps(&self, parent: &str, mut original: Object, mut patch: Object) -> Result<Object, PatchError> {
-        if let Some(directive) = patch.remove(DIRECTIVE) {
-            return match directive.as_str() {
-                Some("replace") => Ok(patch),
-                Some("delete") => Ok(Object::new()),
-                _ => Err(fault(format!(
-                    "unknown patch type found: {}",
-                    show_map(&directive)
-                ))),
-            };
-        }
-        retain_keys(&mut original, &mut patch)?;
-        self.ordered_lists(parent, &mut original, &mut patch)?;
-        for (name, value) in patch {
-            let (name, deletes) = match name.strip_prefix(DELETE_FROM) {
-                Some(list) => (list.to_owned(), true),
-                None => (name, false),
-            };
-            let merged = match (original.remove(&name), value) {
-                (_, Value::Null) => None,
-                (None, value) => without_directives(value).filter(|_| !deletes),
-                (Some(Value::Object(old)), Value::Object(new)) => {
-                    if merge_keys::replaces_map(self.resource, parent, &name) {
-                        Some(Value::Object(new))
-                    } else {
-                        Some(Value::Object(self.maps(&name, old, new)?))
-                    }
-                }
-                (Some(Value::Array(old)), Value::Array(new)) if deletes => Some(Value::Array(
-                    old.into_iter().filter(|item| !new.contains(item)).collect(),
-                )),
-                (Some(Value::Array(old)), Value::Array(new)) => {
-                    let strategy = merge_keys::of_list(self.resource, parent, &name);
-                    Some(Value::Array(self.lists(&name, strategy, old, new)?))
-                }
-                (Some(old), _) if deletes => Some(old),
-                (Some(_), value) => without_directives(value),
-            };
-            if let Some(merged) = merged {
-                original.insert(name, merged);
+/// Merges the lists that have a `$setElementOrder` and takes them out of the patch.
+fn ordered_lists(
+    node: Option<Node<'_>>,
+    original: &mut Object,
+    patch: &mut Object,
+) -> Result<(), PatchError> {
+    let names: Vec<String> = patch
+        .keys()
+        .filter_map(|name| name.strip_prefix(ELEMENT_ORDER))
+        .map(str::to_owned)
+        .collect();
+    for name in names {
+        let Some(Value::Array(order)) = patch.remove(&format!("{ELEMENT_ORDER}{name}")) else {
+            return Err(fault(format!(
+                "invalid patch: {ELEMENT_ORDER}{name} has to be a list"
+            )));
+        };
+        let strategy = merge_keys::of_list(node, &name);
+        let changes = match patch.remove(&name) {
+            Some(Value::Array(changes)) => Some(changes),
+            Some(other) => {
+                patch.insert(name, other);
+                continue;
             }
+            None => None,
+        };
+        if let Some(changes) = &changes {
+            check_order(strategy, changes, &order)?;
         }
-        Ok(original)
-    }
-
-    /// Merges the lists that have a `$setElementOrder` and takes them out of the patch.
-    fn ordered_lists(
-        &self,
-        parent: &str,
-        original: &mut Object,
-        patch: &mut Object,
-    ) -> Result<(), PatchError> {
-        let names: Vec<String> = patch
-            .keys()
-            .filter_map(|name| name.strip_prefix(ELEMENT_ORDER))
-            .map(str::to_owned)
-            .collect();
-        for name in names {
-            let Some(Value::Array(order)) = patch.remove(&format!("{ELEMENT_ORDER}{name}")) else {
-                return Err(fault(format!(
-                    "invalid patch: {ELEMENT_ORDER}{name} has to be a list"
-                )));
-            };
-            let strategy = merge_keys::of_list(self.resource, parent, &name);
-            let changes = match patch.remove(&name) {
-                Some(Value::Array(changes)) => Some(changes),
-                Some(other) => {
-                    patch.insert(name, other);
-                    continue;
-                }
-                None => None,
-            };
-            if let Some(changes) = &changes {
-                check_order(strategy, changes, &order)?;
+        let old = match original.remove(&name) {
+            Some(Value::Array(old)) => Some(old),
+            _ => None,
+        };
+        let merged = match (&old, changes) {
+            (Some(old), Some(changes)) => {
+                lists(merge_keys::below(node, &name), strategy, old.clone(), changes)?
             }
-            let old = match original.remove(&name) {
-                Some(Value::Array(old)) => Some(old),
-                _ => None,
-            };
-            let merged = match (&old, changes) {
-                (Some(old), Some(changes)) => self.lists(&name, strategy, old.clone(), changes)?,
-                (Some(old), None) => old.clone(),
-                (None, Some(changes)) => match without_directives(Value::Array(changes)) {
-                    Some(Value::Array(changes)) => changes,
-                    _ => continue,
-                },
-                (None, None) => continue,
-            };
-            let merged = arrange(strategy, merged, &order, &old.unwrap_or_default());
-            original.insert(name, Value::Array(merged));
-        }
-        Ok(())
-    }
-
-    fn lists(
-        &self,
-        name: &str,
-        strategy: Strategy,
-        original: Vec<Value>,
-        patch: Vec<Value>,
-    ) -> Result<Vec<Value>, PatchError> {
-        match strategy {
-            Strategy::Replace => match without_directives(Value::Array(patch)) {
-                Some(Value::Array(items)) => Ok(items),
-                _ => Ok(Vec::new()),
+            (Some(old), None) => old.clone(),
+            (None, Some(changes)) => match without_directives(Value::Array(changes)) {
+                Some(Value::Array(changes)) => changes,
+                _ => continue,
             },
-            Strategy::MergeSet => {
-                let mut merged: Vec<Value> = Vec::with_capacity(original.len() + patch.len());
-                for item in original.iter().chain(&patch) {
-                    if !merged.contains(item) {
-                        merged.push(item.clone());
-                    }
-                }
-                Ok(arrange(strategy, merged, &patch, &original))
-            }
-            Strategy::MergeBy(key) => self.lists_by(name, key, original, patch),
-        }
+            (None, None) => continue,
+        };
+        let merged = arrange(strategy, merged, &order, &old.unwrap_or_default());
+        original.insert(name, Value::Array(merged));
     }
+    Ok(())
+}
 
-    fn lists_by(
-        &self,
-        name: &str,
-        key: &'static str,
-        mut original: Vec<Value>,
-        patch: Vec<Value>,
-    ) -> Result<Vec<Value>, PatchError> {
-        let mut changes = Vec::with_capacity(patch.len());
-        let mut replaces = false;
-        for item in patch {
-            match item.get(DIRECTIVE).map(|directive| directive.as_str()) {
-                None => changes.push(item),
-                Some(Some("delete")) => {
-                    let value = key_of(&item, key)?;
-                    original.retain(|old| old.get(key) != Some(value));
+/// `items` is the type of the elements.
+fn lists(
+    items: Option<Node<'_>>,
+    strategy: Strategy,
+    original: Vec<Value>,
+    patch: Vec<Value>,
+) -> Result<Vec<Value>, PatchError> {
+    match strategy {
+        Strategy::Replace => match without_directives(Value::Array(patch)) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Ok(Vec::new()),
+        },
+        Strategy::MergeSet => {
+            let mut merged: Vec<Value> = Vec::with_capacity(original.len() + patch.len());
+            for item in original.iter().chain(&patch) {
+                if !merged.contains(item) {
+                    merged.push(item.clone());
                 }
-                Some(Some("replace")) => replaces = true,
-                Some(_) => return Err(fault(format!("unknown patch type found in {}", show_map(&item)))),
             }
+            Ok(arrange(strategy, merged, &patch, &original))
         }
-        if replaces {
-            return Ok(changes);
-        }
-        let mut merged = original.clone();
-        for change in &changes {
-            let value = key_of(change, key)?;
-            let at = merged.iter().position(|old| old.get(key) == Some(value));
-            match (at.and_then(|at| merged.get_mut(at)), change) {
-                (Some(slot), Value::Object(change)) => {
-                    let old = match slot.take() {
-                        Value::Object(old) => old,
-                        _ => Object::new(),
-                    };
-                    *slot = Value::Object(self.maps(name, old, change.clone())?);
-                }
-                _ => merged.extend(without_directives(change.clone())),
-            }
-        }
-        Ok(arrange(Strategy::MergeBy(key), merged, &changes, &original))
+        Strategy::MergeBy(key) => lists_by(items, key, original, patch),
     }
+}
+
+fn lists_by(
+    items: Option<Node<'_>>,
+    key: &'static str,
+    mut original: Vec<Value>,
+    patch: Vec<Value>,
+) -> Result<Vec<Value>, PatchError> {
+    let mut changes = Vec::with_capacity(patch.len());
+    let mut replaces = false;
+    for item in patch {
+        match item.get(DIRECTIVE).map(|directive| directive.as_str()) {
+            None => changes.push(item),
+            Some(Some("delete")) => {
+                let value = key_of(&item, key)?;
+                original.retain(|old| old.get(key) != Some(value));
+            }
+            Some(Some("replace")) => replaces = true,
+            Some(_) => return Err(fault(format!("unknown patch type found in {}", show_map(&item)))),
+        }
+    }
+    if replaces {
+        return Ok(changes);
+    }
+    let mut merged = original.clone();
+    for change in &changes {
+        let value = key_of(change, key)?;
+        let at = merged.iter().position(|old| old.get(key) == Some(value));
+        match (at.and_then(|at| merged.get_mut(at)), change) {
+            (Some(slot), Value::Object(change)) => {
+                let old = match slot.take() {
+                    Value::Object(old) => old,
+                    _ => Object::new(),
+                };
+                *slot = Value::Object(maps(items, old, change.clone())?);
+            }
+            _ => merged.extend(without_directives(change.clone())),
+        }
+    }
+    Ok(arrange(Strategy::MergeBy(key), merged, &changes, &original))
 }
 
 fn key_of<'a>(item: &'a Value, key: &str) -> Result<&'a Value, PatchError> {
@@ -334,6 +332,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::schema::Types;
 
     fn deployment(pod_spec: &Value) -> Value {
         json!({"spec": {"template": {"spec": pod_spec}}})
@@ -347,10 +346,14 @@ mod tests {
         ])
     }
 
+    fn root(group: &str, version: &str, kind: &str) -> Option<Node<'static>> {
+        Some(Types::built_in().kind(group, version, kind).unwrap())
+    }
+
     /// The pod spec after a patch to the pod template of a Deployment.
     fn patched(pod_spec: &Value, patch: &Value) -> Result<Value, PatchError> {
-        let resource = Gvr::new("apps", "v1", "deployments");
-        let object = apply(&resource, &deployment(pod_spec), &deployment(patch))?;
+        let resource = root("apps", "v1", "Deployment");
+        let object = apply(resource, &deployment(pod_spec), &deployment(patch))?;
         Ok(object["spec"]["template"]["spec"].clone())
     }
 
@@ -369,8 +372,8 @@ mod tests {
     }
 
     fn metadata(patch: &Value, old: &Value) -> Value {
-        let resource = Gvr::new("", "v1", "configmaps");
-        apply(&resource, &json!({"metadata": old}), &json!({"metadata": patch})).unwrap()["metadata"].clone()
+        let resource = root("", "v1", "ConfigMap");
+        apply(resource, &json!({"metadata": old}), &json!({"metadata": patch})).unwrap()["metadata"].clone()
     }
 
     #[test]
@@ -390,11 +393,11 @@ mod tests {
 
     #[test]
     fn api_266_ports_of_services_merge_by_port() {
-        let resource = Gvr::new("", "v1", "services");
+        let resource = root("", "v1", "Service");
         let service = json!({"spec": {"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]}});
         let patch = json!({"spec": {"ports": [{"port": 81, "targetPort": 8081}, {"port": 82, "name": "c"}]}});
         assert_eq!(
-            apply(&resource, &service, &patch),
+            apply(resource, &service, &patch),
             Ok(json!({"spec": {"ports": [
                 {"name": "a", "port": 80}, {"name": "b", "port": 81, "targetPort": 8081}, {"name": "c", "port": 82}]}}))
         );
@@ -402,19 +405,19 @@ mod tests {
 
     #[test]
     fn api_266_lists_without_key_are_replaced() {
-        let resource = Gvr::new("networking.k8s.io", "v1", "ingresses");
+        let resource = root("networking.k8s.io", "v1", "Ingress");
         let ingress = json!({"spec": {"rules": [{"host": "a.example"}, {"host": "b.example"}]}});
         let patch = json!({"spec": {"rules": [{"host": "c.example"}]}});
-        assert_eq!(apply(&resource, &ingress, &patch), Ok(patch));
+        assert_eq!(apply(resource, &ingress, &patch), Ok(patch));
     }
 
     #[test]
     fn api_266_pull_secrets_of_service_accounts_are_replaced_secrets_merge() {
-        let resource = Gvr::new("", "v1", "serviceaccounts");
+        let resource = root("", "v1", "ServiceAccount");
         let account = json!({"imagePullSecrets": [{"name": "a"}], "secrets": [{"name": "x"}]});
         let patch = json!({"imagePullSecrets": [{"name": "b"}], "secrets": [{"name": "y"}]});
         let want = json!({"imagePullSecrets": [{"name": "b"}], "secrets": [{"name": "y"}, {"name": "x"}]});
-        assert_eq!(apply(&resource, &account, &patch), Ok(want));
+        assert_eq!(apply(resource, &account, &patch), Ok(want));
     }
 
     #[test]
@@ -518,18 +521,18 @@ mod tests {
 
     #[test]
     fn api_269_selector_of_a_disruption_budget_is_replaced() {
-        let resource = Gvr::new("policy", "v1", "poddisruptionbudgets");
+        let resource = root("policy", "v1", "PodDisruptionBudget");
         let budget = json!({"spec": {"selector": {"matchLabels": {"a": "b"}}}});
         let patch = json!({"spec": {"selector": {"matchLabels": {"c": "d"}}}});
-        assert_eq!(apply(&resource, &budget, &patch), Ok(patch));
+        assert_eq!(apply(resource, &budget, &patch), Ok(patch));
     }
 
     #[test]
     fn api_266_pod_conditions_merge_by_type() {
-        let resource = Gvr::new("", "v1", "pods");
+        let resource = root("", "v1", "Pod");
         let pod = json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False"}]}});
         let patch = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
-        let merged = apply(&resource, &pod, &patch).unwrap();
+        let merged = apply(resource, &pod, &patch).unwrap();
         let want = json!([{"type": "Ready", "status": "False"}, {"type": "PodScheduled", "status": "False"}]);
         assert_eq!(merged["status"]["conditions"], want);
     }

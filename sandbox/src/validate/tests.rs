@@ -37,8 +37,7 @@ fn created(gk: &GroupKind, object: Value) -> String {
 
 fn updated(gk: &GroupKind, old: &Value, change: &Value) -> String {
     let old = prepared(gk, old.clone());
-    let resource = crate::names::Gvr::new("", "v1", "any");
-    let mut new = crate::patch::apply(crate::patch::PatchKind::Merge, &resource, &old, change).unwrap();
+    let mut new = crate::patch::apply(crate::patch::PatchKind::Merge, None, &old, change).unwrap();
     decode(gk, &mut new).unwrap();
     defaults::apply(gk, &mut new);
     text(&update(gk, &new, &old))

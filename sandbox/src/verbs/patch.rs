@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use crate::{
     apply, json,
-    names::{GroupKind, Gvr},
+    names::GroupKind,
     patch::{self, PatchKind},
     render::typed,
+    schema::Node,
     status::Failure,
     validate::{FieldErrorKind, gofmt},
     verbs::{
@@ -47,7 +48,7 @@ pub(crate) fn patch(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failure
             current.parse()
         };
         let before = typed(&call.kind, crate::render::served(&call.kind, stored));
-        let after = apply_patch(kind, &call.kind.resource, &before, &body)?;
+        let after = apply_patch(kind, call.kind.node(), &before, &body)?;
         check_identity(call, &before, &after)?;
         let version = json::text(&after, &["metadata", "resourceVersion"]);
         let conditional = !matches!(version, "" | "0") && insists_on_version(kind, &body);
@@ -252,11 +253,11 @@ fn wrong_name(sent: &str, name: &str) -> Failure {
 
 pub(crate) fn apply_patch(
     kind: PatchKind,
-    resource: &Gvr,
+    root: Option<Node<'_>>,
     before: &Value,
     body: &Value,
 ) -> Result<Value, Failure> {
-    patch::apply(kind, resource, before, body)
+    patch::apply(kind, root, before, body)
         .map_err(|error| Failure::of_patch(error.code(), error.to_string()))
 }
 

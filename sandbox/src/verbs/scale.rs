@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::{
     apply::{self, scale::replicas_path},
     json,
-    names::{GroupKind, Gvr},
+    names::GroupKind,
     negotiation::{self, Form},
     patch::merge,
     registry::{Kind, ScalePaths},
+    schema::Types,
     status::Failure,
     store::Object,
     validate::FieldErrorKind,
@@ -30,7 +31,7 @@ enum Change {
 }
 
 pub(crate) fn scale(call: &mut Call<'_>, method: &Method) -> Result<Answer, Failure> {
-    let resource = Gvr::new("autoscaling", "v1", "scales");
+    let root = Types::built_in().kind("autoscaling", "v1", "Scale");
     let (input, options) = match method.as_str() {
         "GET" => {
             let current = call.current()?;
@@ -63,7 +64,7 @@ pub(crate) fn scale(call: &mut Call<'_>, method: &Method) -> Result<Answer, Fail
             Change::Put(sent) => (sent.clone(), true),
             Change::Apply(config) => (merge::apply(before.clone(), config), true),
             Change::Patch(kind, body) => (
-                patch::apply_patch(*kind, &resource, &before, body)?,
+                patch::apply_patch(*kind, root, &before, body)?,
                 patch::insists_on_version(*kind, body),
             ),
         };
