@@ -7,8 +7,9 @@ use http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    negotiation::{self, Form},
+    negotiation::{self, Encoding, Form},
     registry::{Kind, Kinds, Offer, Subresource, api_version},
+    render,
     server::Core,
     service::not_found_page,
     status::Failure,
@@ -16,17 +17,30 @@ use crate::{
 };
 
 /// Media type of aggregated discovery (API-572).
-pub(crate) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+fn aggregated_type(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Json => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Encoding::Yaml => "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Encoding::Protobuf => {
+            "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        }
+    }
+}
+
+/// Whether an answer of this media type is aggregated discovery.
+pub(crate) fn is_aggregated_type(media_type: &str) -> bool {
+    media_type.ends_with(";as=APIGroupDiscoveryList")
+}
 
 /// `/api`.
 pub(crate) fn core_versions(core: &Core, headers: &HeaderMap) -> Result<Answer, Failure> {
     let kinds = core.registry.kinds();
-    if is_aggregated(headers)? {
-        return Ok(aggregated(&kinds, &[String::new()]));
+    if let Some(encoding) = aggregated_encoding(headers)? {
+        return Ok(aggregated(&kinds, &[String::new()], encoding));
     }
-    Ok(Answer::json(
+    Ok(Answer::object(
         200,
-        &json!({
+        json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1:6443"}],
         }),
@@ -37,13 +51,13 @@ pub(crate) fn core_versions(core: &Core, headers: &HeaderMap) -> Result<Answer, 
 pub(crate) fn groups(core: &Core, headers: &HeaderMap) -> Result<Answer, Failure> {
     let kinds = core.registry.kinds();
     let names = kinds.groups();
-    if is_aggregated(headers)? {
-        return Ok(aggregated(&kinds, &names));
+    if let Some(encoding) = aggregated_encoding(headers)? {
+        return Ok(aggregated(&kinds, &names, encoding));
     }
     let groups: Vec<Value> = names.iter().map(|name| group_value(&kinds, name)).collect();
-    Ok(Answer::json(
+    Ok(Answer::object(
         200,
-        &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
+        json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
     ))
 }
 
@@ -56,7 +70,7 @@ pub(crate) fn group(core: &Core, name: &str) -> Answer {
     let mut group = group_value(&kinds, name);
     crate::json::set(&mut group, &[], "kind", "APIGroup");
     crate::json::set(&mut group, &[], "apiVersion", "v1");
-    Answer::json(200, &group)
+    Answer::object(200, group)
 }
 
 fn group_value(kinds: &Kinds, name: &str) -> Value {
@@ -68,10 +82,13 @@ fn group_value(kinds: &Kinds, name: &str) -> Value {
     json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
 }
 
-fn is_aggregated(headers: &HeaderMap) -> Result<bool, Failure> {
+/// The encoding of aggregated discovery, if that is what the client prefers.
+fn aggregated_encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Failure> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let accepted = negotiation::accept(accept, |form| matches!(form, Form::Plain | Form::Discovery))?;
-    Ok(accepted.form == Form::Discovery)
+    let accepted = negotiation::accept(accept, |accepted| {
+        matches!(accepted.form, Form::Plain | Form::Discovery)
+    })?;
+    Ok((accepted.form == Form::Discovery).then_some(accepted.encoding))
 }
 
 /// `/api/v1` and `/apis/<group>/<version>`.
@@ -93,7 +110,7 @@ pub(crate) fn resources(core: &Core, group: &str, version: &str) -> Answer {
     if !group.is_empty() {
         crate::json::set(&mut list, &[], "apiVersion", "v1");
     }
-    Answer::json(200, &list)
+    Answer::object(200, list)
 }
 
 fn of_version<'a>(kinds: &'a Kinds, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Kind>> {
@@ -148,7 +165,7 @@ fn exchanged<'a>(kind: &'a Kind, row: &Subresource) -> &'a str {
     }
 }
 
-fn aggregated(kinds: &Kinds, groups: &[String]) -> Answer {
+fn aggregated(kinds: &Kinds, groups: &[String], encoding: Encoding) -> Answer {
     let items: Vec<Value> = groups
         .iter()
         .map(|group| {
@@ -172,11 +189,10 @@ fn aggregated(kinds: &Kinds, groups: &[String]) -> Answer {
     let list = json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
     });
-    let body = list.to_string();
     Answer::Full {
         code: 200,
-        content_type: AGGREGATED,
-        body: body.into(),
+        content_type: aggregated_type(encoding),
+        body: render::encode(encoding, &list),
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! Built-in kinds are rows of [`registry`]; custom resources add rows at run time. Unless [`Config::rbac`] is
 //! set, every caller is a cluster administrator (API-17). `LimitRanger`,
-//! `ResourceQuota` and webhooks are not implemented. Protobuf is neither read nor written (API-5).
+//! `ResourceQuota` and webhooks are not implemented.
 
 mod admission;
 mod apply;
@@ -32,13 +32,11 @@ mod openapi;
 pub mod patch;
 mod persist;
 mod prepare;
+mod protobuf;
 pub mod registry;
 mod render;
 mod request;
-#[allow(
-    dead_code,
-    reason = "server-side apply, protobuf and OpenAPI are about to use it"
-)]
+#[allow(dead_code, reason = "OpenAPI is about to use it")]
 mod schema;
 pub mod selector;
 mod serve;

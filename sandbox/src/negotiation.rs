@@ -1,6 +1,6 @@
 //! Which representation the client asks for (API-1, API-2, API-5, API-6, API-572, API-600).
 
-use crate::status::Failure;
+use crate::{protobuf, status::Failure};
 
 /// Encoding of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub(crate) enum Encoding {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 /// Form of the answer.
@@ -85,18 +87,43 @@ pub(crate) fn check_media_types(header: Option<&str>, is_collection: bool) -> Re
     Err(Failure::no_representation(&offered))
 }
 
+impl Accepted {
+    /// Whether built-in kinds have this representation. Tables and the old forms of metadata have no protobuf.
+    pub(crate) fn is_built_in(self) -> bool {
+        self.encoding != Encoding::Protobuf
+            || matches!(
+                self.form,
+                Form::Plain
+                    | Form::Discovery
+                    | Form::Metadata { beta: false }
+                    | Form::MetadataList { beta: false }
+            )
+    }
+
+    /// Whether custom resources have this representation: of them, only the metadata has a protobuf form.
+    pub(crate) fn is_custom(self) -> bool {
+        self.is_built_in() && (self.encoding != Encoding::Protobuf || self.form != Form::Plain)
+    }
+}
+
+/// The encoding in which objects that have no other form are answered: Status, reviews, discovery.
+pub(crate) fn plain_encoding(header: Option<&str>) -> Encoding {
+    accept(header, |accepted| accepted.form == Form::Plain)
+        .map_or(Encoding::Json, |accepted| accepted.encoding)
+}
+
 /// Picks the first acceptable media range of the highest quality for which `offered` holds.
 ///
 /// # Errors
 /// 406 when there is none.
-pub(crate) fn accept(header: Option<&str>, offered: impl Fn(Form) -> bool) -> Result<Accepted, Failure> {
+pub(crate) fn accept(header: Option<&str>, offered: impl Fn(Accepted) -> bool) -> Result<Accepted, Failure> {
     let Some(header) = header.filter(|header| !header.is_empty()) else {
         return Ok(Accepted::JSON);
     };
     let mut best: Option<(f64, Accepted)> = None;
     for range in header.split(',') {
         if let Some((quality, accepted)) = parse_range(range)
-            && offered(accepted.form)
+            && offered(accepted)
             && best.is_none_or(|(other, _)| quality > other)
         {
             best = Some((quality, accepted));
@@ -141,6 +168,7 @@ fn parse_range(range: &str) -> Option<(f64, Accepted)> {
     let encoding = match parts.next()? {
         "application/json" | "application/*" | "*/*" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
+        protobuf::MEDIA_TYPE => Encoding::Protobuf,
         _ => return None,
     };
     let (mut quality, mut form, mut group, mut version) = (1.0, "", "", "");
@@ -188,8 +216,14 @@ mod tests {
     #[case::any("*/*", Some((Encoding::Json, Form::Plain)))]
     #[case::yaml_preferred("application/json;q=0.5,application/yaml", Some((Encoding::Yaml, Form::Plain)))]
     #[case::first_of_equals("application/yaml,application/json", Some((Encoding::Yaml, Form::Plain)))]
-    #[case::client_go("application/vnd.kubernetes.protobuf,application/json", Some((Encoding::Json, Form::Plain)))]
-    #[case::protobuf_only("application/vnd.kubernetes.protobuf", None)]
+    #[case::client_go("application/vnd.kubernetes.protobuf,application/json", Some((Encoding::Protobuf, Form::Plain)))]
+    #[case::protobuf_only("application/vnd.kubernetes.protobuf", Some((Encoding::Protobuf, Form::Plain)))]
+    #[case::protobuf_watch("application/vnd.kubernetes.protobuf;stream=watch", Some((Encoding::Protobuf, Form::Plain)))]
+    #[case::no_protobuf_table("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", None)]
+    #[case::informer(
+        "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+        Some((Encoding::Protobuf, Form::MetadataList { beta: false }))
+    )]
     #[case::kubectl(
         "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
         Some((Encoding::Json, Form::Table { beta: false }))
@@ -203,7 +237,7 @@ mod tests {
     #[case::upper_case("APPLICATION/JSON", None)]
     #[case::unknown_falls_back("application/json;as=Nope;v=v1;g=meta.k8s.io,application/json", Some((Encoding::Json, Form::Plain)))]
     fn api_1_api_2_picks_a_representation(#[case] header: &str, #[case] want: Option<(Encoding, Form)>) {
-        let got = accept(Some(header), |_| true).ok();
+        let got = accept(Some(header), Accepted::is_built_in).ok();
         assert_eq!(got.map(|accepted| (accepted.encoding, accepted.form)), want);
     }
 

@@ -177,7 +177,7 @@ fn patch(kind: &Kind) -> Value {
 /// `/openapi/v2`: the kinds and their PATCH operations, for clients that know no v3.
 pub(crate) fn v2(core: &Core, headers: &HeaderMap) -> Result<Answer, Failure> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    negotiation::accept(accept, |form| form == Form::Plain)?;
+    negotiation::accept(accept, |accepted| accepted.form == Form::Plain)?;
     let kinds = core.registry.kinds();
     let mut definitions = Map::new();
     let mut paths = Map::new();

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     crd, event,
     negotiation::{Accepted, Encoding, Form},
+    protobuf,
     registry::Kind,
     status::Failure,
     store::{Object, Revision},
@@ -102,6 +103,19 @@ impl View {
                 self.plain_list(objects, meta)
             }
             Accepted {
+                encoding: Encoding::Protobuf,
+                form: Form::Plain,
+            } => {
+                let items = objects.iter().map(|object| self.parse(object));
+                let list = protobuf::list(
+                    &self.kind.api_version(),
+                    &self.kind.list_kind,
+                    &meta.to_value(),
+                    items,
+                );
+                list.unwrap_or_default().into()
+            }
+            Accepted {
                 form: Form::Table { .. },
                 ..
             } => {
@@ -171,6 +185,9 @@ impl View {
 
     /// One line of a watch; `first` tells whether a Table has to bring its columns (API-244).
     pub(crate) fn event(&self, event: &str, object: &Object, first: bool) -> Bytes {
+        if self.accepted.encoding == Encoding::Protobuf {
+            return self.event_of(event, &self.transform(self.parse(object), first));
+        }
         let mut line = Vec::with_capacity(object.json().len() + 128);
         line.extend_from_slice(b"{\"type\":");
         push_string(&mut line, event);
@@ -183,6 +200,15 @@ impl View {
         }
         line.extend_from_slice(b"}\n");
         line.into()
+    }
+
+    /// One event of a watch, about an object that is complete.
+    pub(crate) fn event_of(&self, event: &str, object: &Value) -> Bytes {
+        if self.accepted.encoding == Encoding::Protobuf {
+            let object = protobuf::encode(object).unwrap_or_default();
+            return protobuf::event(event, &object).into();
+        }
+        format!("{}\n", json!({"type": event, "object": object})).into()
     }
 
     /// A BOOKMARK line; `initial_end` marks the end of the initial events (API-235, API-236).
@@ -205,7 +231,7 @@ impl View {
                 "kind": self.kind.gk.kind, "apiVersion": self.kind.api_version(), "metadata": metadata,
             }),
         };
-        format!("{}\n", json!({"type": "BOOKMARK", "object": object})).into()
+        self.event_of("BOOKMARK", &object)
     }
 
     fn transform(&self, object: Value, with_columns: bool) -> Value {
@@ -301,6 +327,8 @@ pub(crate) fn encode(encoding: Encoding, value: &Value) -> Bytes {
         Encoding::Yaml => serde_saphyr::to_string(value)
             .unwrap_or_else(|_| value.to_string())
             .into(),
+        // Only what has a protobuf form is negotiated in it.
+        Encoding::Protobuf => protobuf::encode(value).unwrap_or_default().into(),
     }
 }
 

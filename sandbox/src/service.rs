@@ -12,16 +12,19 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{self, Caller, User},
-    discovery, openapi,
+    discovery,
+    negotiation::{self, Encoding},
+    openapi, protobuf, render,
     request::{Query, ResourcePath, Route, route},
     server::Core,
     status::Failure,
-    verbs::{Answer, Call, dispatch, watch::WatchStream},
+    verbs::{Answer, Call, content_type, dispatch, watch::WatchStream},
 };
 
 /// Largest request body in bytes (kube-apiserver 1.36, API-13).
@@ -114,7 +117,7 @@ impl ApiService {
             Ok(()) => answer,
             Err(failure) => Err(failure),
         };
-        respond(answer, &warnings, &audit)
+        respond(answer, &warnings, &audit, &parts.headers)
     }
 }
 
@@ -269,26 +272,52 @@ fn other(core: &Core, parts: &Parts) -> Result<Answer, Failure> {
     })
 }
 
-fn respond(answer: Result<Answer, Failure>, warnings: &[String], audit: &HeaderValue) -> Response<ApiBody> {
+/// An object in the encoding that the client prefers, with its media type; JSON if it has no other.
+fn encoded(value: &Value, headers: &HeaderMap) -> (&'static str, Bytes) {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let encoding = negotiation::plain_encoding(accept);
+    if encoding == Encoding::Protobuf {
+        return match protobuf::encode(value) {
+            Some(body) => (protobuf::MEDIA_TYPE, body.into()),
+            None => (
+                content_type(Encoding::Json),
+                render::encode(Encoding::Json, value),
+            ),
+        };
+    }
+    (content_type(encoding), render::encode(encoding, value))
+}
+
+fn full(code: u16, content_type: &'static str, body: Bytes) -> (u16, Option<&'static str>, Inner) {
+    if body.is_empty() {
+        (code, None, Inner::Full(None))
+    } else {
+        (code, Some(content_type), Inner::Full(Some(body)))
+    }
+}
+
+fn respond(
+    answer: Result<Answer, Failure>,
+    warnings: &[String],
+    audit: &HeaderValue,
+    request_headers: &HeaderMap,
+) -> Response<ApiBody> {
     let retry_after = answer.as_ref().err().and_then(Failure::retry_after_seconds);
-    let answer = answer.unwrap_or_else(|failure| Answer::json(failure.code, &failure.to_value()));
+    let answer = answer.unwrap_or_else(|failure| Answer::object(failure.code, failure.to_value()));
     let (code, content_type, inner) = match answer {
         Answer::Full {
             code,
             content_type,
             body,
-        } => {
-            let body = if body.is_empty() { None } else { Some(body) };
-            (
-                code,
-                Some(content_type).filter(|_| body.is_some()),
-                Inner::Full(body),
-            )
+        } => full(code, content_type, body),
+        Answer::Object { code, value } => {
+            let (content_type, body) = encoded(&value, request_headers);
+            full(code, content_type, body)
         }
-        Answer::Watch(lines) => (200, Some("application/json"), Inner::Watch(lines)),
+        Answer::Watch { content_type, events } => (200, Some(content_type), Inner::Watch(events)),
     };
     let entity_tag = match (&inner, content_type) {
-        (Inner::Full(Some(body)), Some(discovery::AGGREGATED)) => {
+        (Inner::Full(Some(body)), Some(media_type)) if discovery::is_aggregated_type(media_type) => {
             HeaderValue::from_str(&format!("\"{:016X}\"", fingerprint(body))).ok()
         }
         _ => None,

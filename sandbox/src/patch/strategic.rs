@@ -347,7 +347,7 @@ mod tests {
     }
 
     fn root(group: &str, version: &str, kind: &str) -> Option<Node<'static>> {
-        Some(Types::built_in().kind(group, version, kind).unwrap())
+        Types::built_in().kind(group, version, kind)
     }
 
     /// The pod spec after a patch to the pod template of a Deployment.

@@ -66,16 +66,16 @@ pub(crate) fn delete(call: &mut Call<'_>) -> Result<Answer, Failure> {
         Deleted::Gone(Written::Stored(object)) if call.kind.delete_answer == DeleteAnswer::Status => {
             let value = object.parse();
             let uid = json::text(&value, &["metadata", "uid"]);
-            Ok(Answer::json(
+            Ok(Answer::object(
                 200,
-                &status::deleted(&call.kind.resource, &key.name, uid),
+                status::deleted(&call.kind.resource, &key.name, uid),
             ))
         }
         Deleted::Gone(Written::Unstored(value)) if call.kind.delete_answer == DeleteAnswer::Status => {
             let uid = json::text(&value, &["metadata", "uid"]);
-            Ok(Answer::json(
+            Ok(Answer::object(
                 200,
-                &status::deleted(&call.kind.resource, &key.name, uid),
+                status::deleted(&call.kind.resource, &key.name, uid),
             ))
         }
         Deleted::Gone(written) | Deleted::Marked(written) => call.answer_object(200, &written),

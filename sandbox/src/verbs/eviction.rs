@@ -45,7 +45,7 @@ pub(crate) fn evict(call: &mut Call<'_>) -> Result<Answer, Failure> {
         mark_disrupted(call, options)?;
     }
     delete_object(call, &call.key(), &delete)?;
-    Ok(Answer::json(201, &status::created()))
+    Ok(Answer::object(201, status::created()))
 }
 
 /// API-461.

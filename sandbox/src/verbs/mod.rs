@@ -23,9 +23,11 @@ use crate::{
     auth::User,
     json,
     negotiation::{self, Accepted, Encoding, Form},
+    protobuf,
     registry::{Kind, Offer},
     render::{IncludeObject, View},
     request::{Query, ResourcePath},
+    schema::{Node, Types},
     server::Core,
     status::Failure,
     store::{Key, Object},
@@ -45,8 +47,13 @@ pub(crate) enum Answer {
         content_type: &'static str,
         body: Bytes,
     },
-    /// The lines of a watch.
-    Watch(WatchStream),
+    /// An object in the encoding that the client prefers.
+    Object { code: u16, value: Value },
+    /// The events of a watch.
+    Watch {
+        content_type: &'static str,
+        events: WatchStream,
+    },
 }
 
 impl Answer {
@@ -56,6 +63,11 @@ impl Answer {
             content_type: "application/json",
             body: crate::render::encode(Encoding::Json, value),
         }
+    }
+
+    /// Objects that are made for the answer: Status, reviews, Scale.
+    pub(crate) fn object(code: u16, value: Value) -> Self {
+        Self::Object { code, value }
     }
 
     pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Self {
@@ -309,7 +321,15 @@ impl Call<'_> {
 
     /// The representation that the client asks for.
     pub(crate) fn accepted(&self) -> Result<Accepted, Failure> {
-        negotiation::accept(self.header(header::ACCEPT), |form| form != Form::Discovery)
+        let is_custom = self.kind.custom.is_some();
+        negotiation::accept(self.header(header::ACCEPT), |accepted| {
+            let offered = if is_custom {
+                accepted.is_custom()
+            } else {
+                accepted.is_built_in()
+            };
+            offered && accepted.form != Form::Discovery
+        })
     }
 
     fn view(&self) -> Result<View, Failure> {
@@ -425,6 +445,7 @@ impl Call<'_> {
             "application/yaml" => serde_saphyr::from_slice(&self.body)
                 .map(|object| (object, Vec::new()))
                 .map_err(|error| error.to_string()),
+            protobuf::MEDIA_TYPE => return self.decode_protobuf(),
             _ => return Err(unsupported()),
         };
         match parsed {
@@ -435,6 +456,53 @@ impl Call<'_> {
             Ok(_) => Err(self.undecodable("the body must be an object")),
             Err(error) => Err(self.undecodable(&error)),
         }
+    }
+
+    /// Reads the body as protobuf (API-5). Custom resources have no such form, the options of their deletion do.
+    fn decode_protobuf(&self) -> Result<Value, Failure> {
+        let sent = protobuf::decode(&self.body, self.exchanged());
+        let is_options = |object: &Value| json::text(object, &["kind"]) == "DeleteOptions";
+        if self.kind.custom.is_some() && !sent.as_ref().is_ok_and(is_options) {
+            return Err(Failure::unsupported_media_type(negotiation::OFFERED));
+        }
+        sent.map_err(|error| match error {
+            protobuf::Error::Unrecognized(why) => Failure::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): {why} ({})",
+                self.kind.gk.kind,
+                summary(&self.body)
+            )),
+            protobuf::Error::UnknownKind {
+                ref kind,
+                ref version,
+            } => Failure::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {}: {error}",
+                self.kind.gk.kind
+            )),
+            protobuf::Error::Message(why) => self.undecodable(&why.to_string()),
+        })
+    }
+
+    /// The built-in type of the objects that this path exchanges.
+    fn exchanged(&self) -> Option<Node<'static>> {
+        let row = self
+            .path
+            .subresource
+            .as_deref()
+            .and_then(|name| self.kind.subresource(name));
+        let gvr = &self.kind.resource;
+        let (group, version, kind) = match row {
+            Some(row) if !row.kind.is_empty() => (
+                row.group.unwrap_or(&gvr.group),
+                row.version.unwrap_or(&gvr.version),
+                row.kind,
+            ),
+            _ => (
+                gvr.group.as_ref(),
+                gvr.version.as_ref(),
+                self.kind.gk.kind.as_ref(),
+            ),
+        };
+        Types::built_in().kind(group, version, kind)
     }
 
     /// 400 for a body that does not parse (API-38).
@@ -453,6 +521,26 @@ impl Call<'_> {
     }
 }
 
+/// The start of a body that is not recognised, for the message that says so (kube-apiserver 1.36: 30 bytes).
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    if body.is_empty() {
+        return "<empty>".to_owned();
+    }
+    let start = body.get(..SHOWN).unwrap_or(body);
+    let mut text = if body.starts_with(b"{") {
+        String::from_utf8_lossy(start).into_owned()
+    } else {
+        start
+            .iter()
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    };
+    if start.len() < body.len() {
+        text.push_str(" ...");
+    }
+    text
+}
+
 /// Whether these values of `dryRun` ask for a dry run (API-125).
 pub(crate) fn check_dry_run(values: &[&str], errors: &mut Vec<FieldError>) -> bool {
     if values.iter().any(|value| *value != "All") {
@@ -467,6 +555,7 @@ pub(crate) fn content_type(encoding: Encoding) -> &'static str {
     match encoding {
         Encoding::Json => "application/json",
         Encoding::Yaml => "application/yaml",
+        Encoding::Protobuf => protobuf::MEDIA_TYPE,
     }
 }
 

@@ -257,8 +257,7 @@ pub(crate) fn apply_patch(
     before: &Value,
     body: &Value,
 ) -> Result<Value, Failure> {
-    patch::apply(kind, root, before, body)
-        .map_err(|error| Failure::of_patch(error.code(), error.to_string()))
+    patch::apply(kind, root, before, body).map_err(|error| Failure::of_patch(error.code(), error.to_string()))
 }
 
 /// Whether the patch itself names a version (API-260).

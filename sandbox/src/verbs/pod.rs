@@ -40,7 +40,7 @@ pub(crate) fn bind(call: &mut Call<'_>) -> Result<Answer, Failure> {
         check_bindable(call, &pod, &binding, &name)?;
         assign(call, &mut pod, &binding, &node);
         match change(call, &current, pod, Scope::Server, silent(options), None) {
-            Ok(_) => return Ok(Answer::json(201, &status::created())),
+            Ok(_) => return Ok(Answer::object(201, status::created())),
             Err(UpdateError::Failed(failure)) => return Err(failure),
             Err(UpdateError::Undecodable(why)) => return Err(Failure::internal(why)),
             Err(UpdateError::Raced) => {}

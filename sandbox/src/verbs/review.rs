@@ -70,7 +70,7 @@ pub(crate) fn create(call: &mut Call<'_>) -> Result<Answer, Failure> {
         kind => access_status(call, kind, &review)?,
     };
     json::set(&mut review, &[], "status", status);
-    Ok(Answer::json(201, &crate::render::typed(&call.kind, review)))
+    Ok(Answer::object(201, crate::render::typed(&call.kind, review)))
 }
 
 fn token_status(call: &Call<'_>, review: &Value) -> Result<Value, Failure> {

@@ -17,7 +17,7 @@ use crate::{
     store::Object,
     validate::FieldErrorKind,
     verbs::{
-        Answer, Call, Written, content_type, field_error, patch,
+        Answer, Call, Written, field_error, patch,
         pod::silent,
         update::{ATTEMPTS, Scope, UpdateError, change},
     },
@@ -134,13 +134,10 @@ fn check(call: &Call<'_>, scale: &Value, target: &Value) -> Result<(), Failure> 
 }
 
 fn answer(call: &Call<'_>, scale: &Value) -> Result<Answer, Failure> {
-    let accepted = negotiation::accept(call.header(http::header::ACCEPT), |form| form == Form::Plain)?;
-    let body = crate::render::encode(accepted.encoding, scale);
-    Ok(Answer::Full {
-        code: 200,
-        content_type: content_type(accepted.encoding),
-        body,
-    })
+    negotiation::accept(call.header(http::header::ACCEPT), |accepted| {
+        accepted.form == Form::Plain
+    })?;
+    Ok(Answer::object(200, scale.clone()))
 }
 
 /// The Scale of an object.

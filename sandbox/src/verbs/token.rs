@@ -125,7 +125,7 @@ pub(crate) fn request(call: &mut Call<'_>) -> Result<Answer, Failure> {
     json::set(&mut sent, &[], "status", status);
     json::set(&mut sent, &[], "kind", KIND);
     json::set(&mut sent, &[], "apiVersion", format!("{GROUP}/v1"));
-    Ok(Answer::json(201, &sent))
+    Ok(Answer::object(201, sent))
 }
 
 /// The body, which has to be a `TokenRequest` if it says what it is.

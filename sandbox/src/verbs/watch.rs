@@ -4,11 +4,12 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use serde_json::json;
 use tokio::{sync::watch::Receiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    negotiation::Encoding,
+    protobuf,
     render::View,
     server::Core,
     status::Failure,
@@ -60,7 +61,13 @@ struct Watch {
 
 pub(crate) fn watch(call: &Call<'_>) -> Result<Answer, Failure> {
     let mut view = call.object_view()?;
-    view.accepted.encoding = crate::negotiation::Encoding::Json;
+    // There are no watches in YAML.
+    let content_type = if view.accepted.encoding == Encoding::Protobuf {
+        protobuf::WATCH_TYPE
+    } else {
+        view.accepted.encoding = Encoding::Json;
+        "application/json"
+    };
     let mut filter = Filter::parse(call)?;
     if let Some(name) = &call.path.name {
         filter = filter.named(name)?;
@@ -93,7 +100,8 @@ pub(crate) fn watch(call: &Call<'_>) -> Result<Answer, Failure> {
         }
         Start::After(revision) => {
             if let Err(ReadError::Compacted { oldest }) = call.core.store.check_history(table, revision) {
-                return Ok(Answer::Watch(too_old(revision, oldest)));
+                let events = too_old(&view, revision, oldest);
+                return Ok(Answer::Watch { content_type, events });
             }
             revision
         }
@@ -119,14 +127,14 @@ pub(crate) fn watch(call: &Call<'_>) -> Result<Answer, Failure> {
         stop: call.stop.clone(),
         end: call.core.end_of_watches(),
     };
-    Ok(Answer::Watch(stream::unfold(watch, Watch::next).boxed()))
+    let events = stream::unfold(watch, Watch::next).boxed();
+    Ok(Answer::Watch { content_type, events })
 }
 
 /// API-240: the error comes as an event of a stream that ends.
-fn too_old(asked: Revision, oldest: Revision) -> WatchStream {
+fn too_old(view: &View, asked: Revision, oldest: Revision) -> WatchStream {
     let failure = Failure::expired(format!("too old resource version: {asked} ({oldest})"));
-    let line = format!("{}\n", json!({"type": "ERROR", "object": failure.to_value()}));
-    stream::iter([Bytes::from(line)]).boxed()
+    stream::iter([view.event_of("ERROR", &failure.to_value())]).boxed()
 }
 
 /// API-236 to API-238, API-242.
