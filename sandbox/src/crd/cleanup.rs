@@ -16,12 +16,12 @@ const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// Condition of a definition whose deletion begins.
 pub(crate) fn mark_deleting(kind: &Kind, object: &mut Value, now: &str) {
     if is_definition(kind) {
-        let message = "CustomResource deletion is in progress";
+        let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
         set_condition(
             object,
             "Terminating",
             "True",
-            "InstanceDeletionInProgress",
+            "InstanceDeletionPending",
             message,
             now,
         );
@@ -41,6 +41,7 @@ pub(crate) fn add_finalizer(kind: &Kind, object: &mut Value) {
 
 /// Deletes the objects of a definition that is being deleted; those with finalizers are marked.
 pub(super) fn clean_up(core: &Core, key: &Key) {
+    mark_in_progress(core, key);
     let table: TableName = key.name.as_ref().into();
     for object in core.store.list(&table, None, None).objects {
         let mut value = object.parse();
@@ -59,6 +60,34 @@ pub(super) fn clean_up(core: &Core, key: &Key) {
         }
     }
     finish_clean_up(core, key);
+}
+
+/// Says that the objects are being deleted.
+fn mark_in_progress(core: &Core, key: &Key) {
+    while let Some(stored) = core.store.get(&TABLE.into(), key) {
+        let before = stored.parse();
+        let mut definition = before.clone();
+        let message = "CustomResource deletion is in progress";
+        let reason = "InstanceDeletionInProgress";
+        set_condition(
+            &mut definition,
+            "Terminating",
+            "True",
+            reason,
+            message,
+            &core.timestamp(),
+        );
+        let draft = apply::draft_of_status(core, &resource(), &stored, (&before, &definition));
+        if definition == before
+            || core.store.is_table_empty(&key.name.as_ref().into())
+            || core
+                .store
+                .replace(&TABLE.into(), key, stored.revision, &draft)
+                .is_ok()
+        {
+            return;
+        }
+    }
 }
 
 /// Removes the finalizer of a definition that is being deleted once it has no objects.

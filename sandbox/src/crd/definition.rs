@@ -301,6 +301,7 @@ fn custom_version(definition: &Value, version: &Value, group: &str, plural: &str
         status: json::at(version, &["subresources", "status"]).is_some_and(|status| !status.is_null()),
         custom: Custom {
             types: Types::of_schema(&schema),
+            storage: storage_schema(definition, &schema),
             validation: Arc::new(Schema::parse(&schema)),
             schema,
             columns: PrinterColumn::of(json::list(version, &["additionalPrinterColumns"])),
@@ -320,6 +321,16 @@ fn custom_version(definition: &Value, version: &Value, group: &str, plural: &str
         resource,
         kind,
     }
+}
+
+/// The schema of the storage version, if it is not `schema`.
+fn storage_schema(definition: &Value, schema: &Value) -> Option<Arc<Schema>> {
+    json::list(definition, &["spec", "versions"])
+        .iter()
+        .find(|version| json::at(version, &["storage"]) == Some(&Value::Bool(true)))
+        .and_then(|version| json::at(version, &["schema", "openAPIV3Schema"]))
+        .filter(|storage| *storage != schema)
+        .map(|storage| Arc::new(Schema::parse(storage)))
 }
 
 /// Text of the `Warning` header of a deprecated version (API-550).

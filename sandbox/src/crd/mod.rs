@@ -15,6 +15,7 @@ mod default;
 mod defaults;
 mod definition;
 mod embedded;
+mod evaluate;
 mod expression;
 mod field_path;
 mod format;
@@ -97,10 +98,44 @@ pub(crate) fn decode(custom: &Custom, object: &mut Value) -> Result<Vec<String>,
         .collect())
 }
 
-/// Brings a stored object into the form that its definition now demands (API-542).
+/// Brings a stored object into the form that its definition now demands (API-542). Defaults are those of the storage
+/// version: the conversion to another version only drops what that version does not have (API-550).
 pub(crate) fn on_read(custom: &Custom, object: &mut Value) {
-    default::default(&custom.validation, object);
-    prune::prune(&custom.validation, object);
+    let storage = custom.storage.as_ref().unwrap_or(&custom.validation);
+    default::default(storage, object);
+    prune::prune(storage, object);
+    if custom.storage.is_some() {
+        prune::prune(&custom.validation, object);
+    }
+}
+
+/// The object as it is stored: without what the storage version does not have. `None` if it is stored as it is.
+pub(crate) fn to_storage(kind: &Kind, object: &Value) -> Option<Value> {
+    let storage = kind.custom.as_ref()?.storage.as_ref()?;
+    let mut stored = object.clone();
+    prune::prune(storage, &mut stored);
+    Some(stored)
+}
+
+/// Finalizers that an object gets and that are not named after a domain, as texts for `Warning` headers.
+pub(crate) fn finalizer_warnings(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<String> {
+    if kind.custom.is_none() {
+        return Vec::new();
+    }
+    let known = old.map_or(&[][..], |old| json::list(old, &["metadata", "finalizers"]));
+    json::list(object, &["metadata", "finalizers"])
+        .iter()
+        .filter(|finalizer| !known.contains(finalizer))
+        .filter_map(Value::as_str)
+        .filter(|name| !name.contains('/') && !matches!(*name, "orphan" | "foregroundDeletion" | "kubernetes"))
+        .map(|name| {
+            let path = if name.contains('.') { " including a path (/)" } else { "" };
+            format!(
+                "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name{path} to avoid accidental \
+                 conflicts with other finalizer writers"
+            )
+        })
+        .collect()
 }
 
 /// Result of the validation of an object.

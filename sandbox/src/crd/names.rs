@@ -60,6 +60,10 @@ pub(super) fn accept<'a>(definition: &Value, others: impl Iterator<Item = &'a Va
         }
     }
     copy(wanted, &mut names, "categories");
+    // These two are shown even if they are not accepted.
+    for member in ["plural", "kind"] {
+        names.entry(member).or_insert_with(|| "".into());
+    }
     Accepted {
         names: names.into(),
         conflict,
@@ -108,7 +112,7 @@ mod tests {
         );
         assert_eq!(
             accepted.names,
-            json!({"plural": "as", "singular": "a", "listKind": "AList"})
+            json!({"plural": "as", "singular": "a", "kind": "", "listKind": "AList"})
         );
     }
 }

@@ -4,21 +4,14 @@
 //! A rule cannot run away: a definition is refused if the cost of its rules, estimated from the limits of lists, maps
 //! and strings, exceeds upstream's budget (`expression`), and without limits the size of a request bounds them.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::sync::Arc;
 
-use base64::Engine as _;
-use kube_cel::{
-    KubeCelExt as _,
-    cel::{
-        Context, ExecutionError, Program, Value as CelValue,
-        objects::{Key, Map, OptionalValue},
-    },
-};
+use kube_cel::cel::{Context, Value as CelValue, objects::OptionalValue, parser::Expression};
 use serde_json::Value;
 
 use super::{
     correlate::{Pair, same_keys},
-    format::go_duration,
+    evaluate::{self, align, to_cel},
     schema::{Schema, Type},
 };
 use crate::{
@@ -28,11 +21,6 @@ use crate::{
 
 /// Longest message that an expression may make (kube-apiserver 1.36).
 const LONGEST_MESSAGE: usize = 5 * 1024;
-
-thread_local! {
-    /// All functions; made once per thread because a context cannot be shared between threads.
-    static FUNCTIONS: OnceCell<Context<'static>> = const { OnceCell::new() };
-}
 
 /// One rule with its compiled expressions.
 #[derive(Debug)]
@@ -44,8 +32,8 @@ pub(crate) struct Rule {
     field_path: String,
     optional_old_self: bool,
     uses_old_self: bool,
-    program: Option<Program>,
-    message_program: Option<Program>,
+    program: Option<Expression>,
+    message_program: Option<Expression>,
 }
 
 impl Rule {
@@ -60,7 +48,7 @@ impl Rule {
     fn parse(rule: &Value) -> Self {
         let text = |member: &str| json::text(rule, &[member]).to_owned();
         let source = text("rule");
-        let program = Program::compile(&source).ok();
+        let program = evaluate::parse(&source).ok();
         let message = text("messageExpression");
         Self {
             uses_old_self: program
@@ -68,7 +56,7 @@ impl Rule {
                 .is_some_and(|program| program.references().has_variable("oldSelf")),
             program,
             message_program: (!message.is_empty())
-                .then(|| Program::compile(&message).ok())
+                .then(|| evaluate::parse(&message).ok())
                 .flatten(),
             message: text("message").trim().to_owned(),
             reason: text("reason"),
@@ -200,12 +188,15 @@ fn check_value(schema: &Schema, value: &Value, site: Site<'_>, path: &Path<'_>, 
 }
 
 fn check_rules(schema: &Schema, value: &Value, site: Site<'_>, path: &Path<'_>, verdict: &mut Verdict) {
-    FUNCTIONS.with(|functions| {
-        let functions = functions.get_or_init(|| Context::default().with_all());
+    evaluate::with_functions(|functions| {
         let own = to_cel(schema, value, site.is_root || schema.embedded);
-        let old = site
-            .old
-            .map(|old| to_cel(schema, old, site.is_root || schema.embedded));
+        let old = site.old.map(|old| {
+            to_cel(
+                schema,
+                &align(schema, old, value),
+                site.is_root || schema.embedded,
+            )
+        });
         for rule in &schema.rules {
             if rule.uses_old_self && old.is_none() && !rule.optional_old_self {
                 continue;
@@ -259,7 +250,7 @@ fn check_rule(
             tolerable: false,
         })
     };
-    match program.execute(context) {
+    match context.resolve(program) {
         Ok(CelValue::Bool(true)) => return None,
         Ok(CelValue::Bool(false)) => {}
         Ok(_) => {
@@ -269,7 +260,7 @@ fn check_rule(
             ));
         }
         Err(error) => {
-            let problem = evaluation_problem(&error);
+            let problem = evaluate::problem(&error);
             return if problem == "no such overload" {
                 failed(format!(
                     "'{problem}': call arguments did not match a supported operator, function or macro signature \
@@ -318,160 +309,11 @@ fn check_rule(
 }
 
 /// What an expression makes of a broken rule; `None` if it does not make a usable text.
-fn message_text(program: &Program, context: &Context<'_>) -> Option<String> {
-    let Ok(CelValue::String(text)) = program.execute(context) else {
+fn message_text(program: &Expression, context: &Context<'_>) -> Option<String> {
+    let Ok(CelValue::String(text)) = context.resolve(program) else {
         return None;
     };
     let text = text.trim();
     let usable = !text.is_empty() && text.len() <= LONGEST_MESSAGE && !text.contains('\n');
     usable.then(|| text.to_owned())
-}
-
-fn evaluation_problem(error: &ExecutionError) -> String {
-    match error {
-        ExecutionError::NoSuchKey(name) => format!("no such key: {name}"),
-        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
-        ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
-        ExecutionError::Overflow(..) => "integer overflow".to_owned(),
-        ExecutionError::IndexOutOfBounds(CelValue::Int(index)) => format!("index out of bounds: {index}"),
-        ExecutionError::FunctionError { message, .. } => message.clone(),
-        _ => "no such overload".to_owned(),
-    }
-}
-
-/// A value as rules see it: members that the schema knows, texts with a format as times, durations and bytes.
-fn to_cel(schema: &Schema, value: &Value, is_resource: bool) -> CelValue {
-    match value {
-        Value::Null => CelValue::Null,
-        Value::Bool(flag) => CelValue::Bool(*flag),
-        Value::Number(number) => match number.as_i64() {
-            Some(integer) if schema.kind != Some(Type::Number) => CelValue::Int(integer),
-            _ => CelValue::Float(number.as_f64().unwrap_or_default()),
-        },
-        Value::String(text) => text_to_cel(schema, text),
-        Value::Array(items) => {
-            let items = match schema.items.as_deref() {
-                Some(inner) => items
-                    .iter()
-                    .map(|item| to_cel(inner, item, inner.embedded))
-                    .collect(),
-                None => Vec::new(),
-            };
-            CelValue::List(Arc::new(items))
-        }
-        Value::Object(members) => CelValue::Map(Map {
-            map: Arc::new(
-                members
-                    .iter()
-                    .filter_map(|(name, member)| member_to_cel(schema, name, member, is_resource))
-                    .collect(),
-            ),
-        }),
-    }
-}
-
-fn member_to_cel(schema: &Schema, name: &str, member: &Value, is_resource: bool) -> Option<(Key, CelValue)> {
-    let key = |name: String| Key::String(Arc::new(name));
-    if is_resource && matches!(name, "apiVersion" | "kind") {
-        return Some((
-            key(name.to_owned()),
-            CelValue::String(Arc::new(member.as_str()?.to_owned())),
-        ));
-    }
-    if is_resource && name == "metadata" {
-        let names = ["name", "generateName"].into_iter().filter_map(|name| {
-            let text = member.get(name)?.as_str()?;
-            Some((key(name.to_owned()), CelValue::String(Arc::new(text.to_owned()))))
-        });
-        return Some((
-            key(name.to_owned()),
-            CelValue::Map(Map {
-                map: Arc::new(names.collect()),
-            }),
-        ));
-    }
-    if let Some(inner) = schema.properties.get(name) {
-        return Some((key(escape(name)?), to_cel(inner, member, inner.embedded)));
-    }
-    let inner = schema.additional()?;
-    Some((key(name.to_owned()), to_cel(inner, member, inner.embedded)))
-}
-
-fn text_to_cel(schema: &Schema, text: &str) -> CelValue {
-    let plain = || CelValue::String(Arc::new(text.to_owned()));
-    match schema.format.as_ref().map(|(name, _)| name.as_str()) {
-        Some("byte") => base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .map_or_else(|_| plain(), |bytes| CelValue::Bytes(Arc::new(bytes))),
-        Some("duration") => go_duration(text).map_or_else(plain, |nanoseconds| {
-            CelValue::Duration(kube_cel_duration(nanoseconds))
-        }),
-        Some("date-time") => timestamp(text).unwrap_or_else(plain),
-        Some("date") => timestamp(&format!("{text}T00:00:00Z")).unwrap_or_else(plain),
-        _ => plain(),
-    }
-}
-
-fn kube_cel_duration(nanoseconds: i64) -> chrono::Duration {
-    chrono::Duration::nanoseconds(nanoseconds)
-}
-
-fn timestamp(text: &str) -> Option<CelValue> {
-    chrono::DateTime::parse_from_rfc3339(text)
-        .ok()
-        .map(CelValue::Timestamp)
-}
-
-/// Words that cannot be names of members in expressions.
-pub(super) const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
-/// The name of a member in expressions; `None` if it cannot be written there.
-pub(super) fn escape(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
-        return Some(format!("__{name}__"));
-    }
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
-    }
-    let mut escaped = String::with_capacity(name.len());
-    let mut rest = name;
-    while let Some(c) = rest.chars().next() {
-        let width = if rest.starts_with("__") {
-            escaped.push_str("__underscores__");
-            2
-        } else {
-            match c {
-                '.' => escaped.push_str("__dot__"),
-                '-' => escaped.push_str("__dash__"),
-                '/' => escaped.push_str("__slash__"),
-                c if c.is_ascii_alphanumeric() || c == '_' => escaped.push(c),
-                _ => return None,
-            }
-            c.len_utf8()
-        };
-        rest = rest.get(width..).unwrap_or_default();
-    }
-    Some(escaped)
 }

@@ -36,6 +36,11 @@ pub(crate) fn create_object(
     ownership: Option<Ownership>,
 ) -> Result<Written, Failure> {
     warn_of_other_version(call, &object);
+    if call.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let cause = "create not allowed while custom resource definition is terminating";
+        let name = json::text(&object, &["metadata", "name"]);
+        return Err(Failure::forbidden(&call.kind.resource, name, cause));
+    }
     check_type(call, &object)?;
     if json::map_mut(&mut object, &["metadata"]).is_none() {
         return Err(call.undecodable("metadata must be an object"));
@@ -101,7 +106,9 @@ fn store(
             return Err(invalid(&call.kind, name, &errors));
         }
         warn(call, object);
-        for warning in crd::definition_warnings(&call.kind, object, None) {
+        let warnings = crd::definition_warnings(&call.kind, object, None);
+        let finalizers = crd::finalizer_warnings(&call.kind, object, None);
+        for warning in warnings.into_iter().chain(finalizers) {
             call.warn(warning);
         }
     }
@@ -128,6 +135,8 @@ fn store(
 pub(crate) fn draft(kind: &Kind, object: &Value, managed_fields: &[u8]) -> Draft {
     if kind.is_new_event {
         Draft::with_managed_fields(&event::to_core(object.clone()), managed_fields)
+    } else if let Some(stored) = crd::to_storage(kind, object) {
+        Draft::with_managed_fields(&stored, managed_fields)
     } else {
         Draft::with_managed_fields(object, managed_fields)
     }
@@ -142,9 +151,20 @@ pub(crate) fn check_type(call: &Call<'_>, object: &Value) -> Result<(), Failure>
         return Ok(());
     }
     if sent_kind.is_empty() {
+        let missing = format!("Object 'Kind' is missing in '{}'", shortened(object));
+        if kind.custom.is_none() {
+            return Err(Failure::bad_request(missing));
+        }
+        let raw = String::from_utf8_lossy(&call.body);
+        let start: String = raw.chars().take(30).collect();
+        let start = if start.len() < raw.len() {
+            format!("{start} ...")
+        } else {
+            start
+        };
         return Err(Failure::bad_request(format!(
-            "Object 'Kind' is missing in '{}'",
-            shortened(object)
+            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{raw}' ({start})",
+            kind.gk.kind
         )));
     }
     if sent_version != expected {
@@ -319,7 +339,11 @@ pub(crate) fn decode(
         None if call.core.config.validation => validate::decode(&kind.gk, object)?,
         None => return Ok(()),
     };
-    problems.extend(call.duplicates.iter().cloned());
+    if kind.custom.is_some() {
+        problems.splice(0..0, call.duplicates.iter().cloned());
+    } else {
+        problems.extend(call.duplicates.iter().cloned());
+    }
     match field_validation {
         FieldValidation::Strict if !problems.is_empty() => {
             return Err(format!("strict decoding error: {}", problems.join(", ")));

@@ -55,9 +55,14 @@ pub(crate) fn patch(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failure
         if conditional && version != current.revision.to_string() {
             return Err(Failure::stale(&call.kind.resource, &name));
         }
+        // What a custom resource would have become is shown if it is refused.
+        let shown = match &call.kind.custom {
+            Some(_) => after.to_string(),
+            None => String::new(),
+        };
         match change(call, &current, after, scope, options, None) {
             Ok(written) => return call.answer_object(200, &written),
-            Err(UpdateError::Undecodable(why)) => return Err(undecodable(call, &body, &why)),
+            Err(UpdateError::Undecodable(why)) => return Err(undecodable(call, &body, &shown, &why)),
             Err(UpdateError::Failed(failure)) => return Err(failure),
             Err(UpdateError::Raced) if conditional => break,
             Err(UpdateError::Raced) => {}
@@ -273,12 +278,14 @@ pub(crate) fn insists_on_version(kind: PatchKind, body: &Value) -> bool {
     }
 }
 
-/// A patched object that does not decode: for built-in kinds 422 at the pseudo field `patch` (API-39).
-fn undecodable(call: &Call<'_>, body: &Value, why: &str) -> Failure {
-    if call.kind.custom.is_some() {
-        return call.undecodable(why);
-    }
-    let shown = gofmt::quote(&gofmt::show_map(body));
+/// A patched object that does not decode: 422 at the pseudo field `patch` (API-39). The patch is shown, for custom
+/// resources the patched object.
+fn undecodable(call: &Call<'_>, body: &Value, after: &str, why: &str) -> Failure {
+    let shown = if call.kind.custom.is_some() {
+        gofmt::quote(after)
+    } else {
+        gofmt::quote(&gofmt::show_map(body))
+    };
     let error = field_error(FieldErrorKind::Invalid, "patch", format!("{shown}: {why}"));
     Failure::invalid(&GroupKind::new("", ""), "", &[error])
 }

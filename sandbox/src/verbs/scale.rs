@@ -117,6 +117,8 @@ fn check(call: &Call<'_>, scale: &Value, target: &Value) -> Result<(), Failure> 
         None | Some(Value::Null) => Ok(()),
         Some(replicas) => match replicas.as_i64() {
             Some(0..=0x7fff_ffff) => Ok(()),
+            // The object itself is refused.
+            Some(_) if call.kind.custom.is_some() => Ok(()),
             Some(_) => {
                 let detail = format!("{replicas}: must be greater than or equal to 0");
                 let error = field_error(FieldErrorKind::Invalid, "spec.replicas", detail);

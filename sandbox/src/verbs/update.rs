@@ -199,7 +199,9 @@ pub(crate) fn change(
     prepare::generation(&kind, &old, &mut new, scope);
     if scope != Scope::Server {
         check(call, &new, &old, scope)?;
-        for warning in crd::definition_warnings(&kind, &new, Some(&old)) {
+        let warnings = crd::definition_warnings(&kind, &new, Some(&old));
+        let finalizers = crd::finalizer_warnings(&kind, &new, Some(&old));
+        for warning in warnings.into_iter().chain(finalizers) {
             call.warn(warning);
         }
     }
