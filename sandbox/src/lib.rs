@@ -9,8 +9,7 @@
 //! ```
 //!
 //! Built-in kinds are rows of [`registry`]; custom resources add rows at run time. Unless [`Config::rbac`] is
-//! set, every caller is a cluster administrator (API-17). `LimitRanger`,
-//! `ResourceQuota` and webhooks are not implemented.
+//! set, every caller is a cluster administrator (API-17). Webhooks and admission policies are stored and not run.
 
 mod admission;
 mod apply;
@@ -33,6 +32,7 @@ pub mod patch;
 mod persist;
 mod prepare;
 mod protobuf;
+mod quota;
 pub mod registry;
 mod render;
 mod request;

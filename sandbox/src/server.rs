@@ -195,6 +195,8 @@ pub(crate) struct Core {
     pub(crate) registry: Registry,
     pub(crate) config: Config,
     pub(crate) addresses: Mutex<Addresses>,
+    /// Held while a write is charged to quotas.
+    pub(crate) quota: Mutex<()>,
     /// Roles and bindings, parsed.
     pub(crate) rbac: auth::rbac::Cache,
     /// Signs the tokens of service accounts.
@@ -303,6 +305,7 @@ impl Server {
             store,
             registry: Registry::default(),
             addresses: Mutex::new(Addresses::new(config.service_range)?),
+            quota: Mutex::new(()),
             rbac: auth::rbac::Cache::default(),
             signer: Arc::new(Signer::open(config.data.as_deref())?),
             watches: Mutex::new(CancellationToken::new()),

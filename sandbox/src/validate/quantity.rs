@@ -28,6 +28,50 @@ pub struct Quantity {
 }
 
 impl Quantity {
+    /// Nothing.
+    pub const ZERO: Self = Self::of(0);
+    /// One.
+    pub const ONE: Self = Self::of(1);
+
+    /// A whole number.
+    #[must_use]
+    pub const fn of(number: i64) -> Self {
+        // Fits: 2^63 times 10^9 is below 2^127.
+        Self {
+            nanos: (number as i128) * NANO,
+            notation: Notation::Decimal,
+        }
+    }
+
+    /// The sum, in the notation of the first that is not zero.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            nanos: self.nanos.saturating_add(other.nanos).clamp(-LIMIT, LIMIT),
+            notation: if self.nanos == 0 {
+                other.notation
+            } else {
+                self.notation
+            },
+        }
+    }
+
+    /// The difference, in the notation of the first that is not zero.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        self.plus(Self {
+            nanos: -other.nanos,
+            ..other
+        })
+    }
+
+    /// The value for ratios, where the last digits do not matter.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "ratios are shown with six digits")]
+    pub fn to_f64(self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
     /// Whether the value is below zero.
     #[must_use]
     pub fn is_negative(self) -> bool {

@@ -112,6 +112,7 @@ fn store(
             call.warn(warning);
         }
     }
+    admission::resource_quota::charge(call, object, None, options.dry_run)?;
     if options.dry_run && call.core.store.get(&call.kind.table, &key).is_some() {
         return Ok(None);
     }

@@ -20,6 +20,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission,
     auth::User,
     json,
     negotiation::{self, Accepted, Encoding, Form},
@@ -170,6 +171,7 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Ans
         }
         ("POST", false) => {
             offered("create")?;
+            admission::service_account::wait_for_default(call).await;
             create::create(call)
         }
         ("PUT", true) => {

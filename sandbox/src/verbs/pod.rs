@@ -3,17 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::{
+    admission::topology_labels,
     json::{self, is_blank},
     status::{self, Failure},
-    store::Key,
     verbs::{
         Answer, Call, FieldValidation, WriteOptions,
         update::{ATTEMPTS, Scope, UpdateError, change},
     },
 };
-
-/// Labels of a node that its pods get at binding (API-508).
-const TOPOLOGY_LABELS: &[&str] = &["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
 pub(crate) fn bind(call: &mut Call<'_>) -> Result<Answer, Failure> {
     let options = call.write_options("CreateOptions")?;
@@ -96,15 +93,7 @@ fn assign(call: &Call<'_>, pod: &mut Value, binding: &Value, node: &str) {
             json::set(pod, &["metadata", member], key, value.clone());
         }
     }
-    if let Some(stored) = call.core.store.get(&"nodes".into(), &Key::new("", node)) {
-        let stored = stored.parse();
-        for label in TOPOLOGY_LABELS {
-            let value = json::text(&stored, &["metadata", "labels", label]);
-            if !value.is_empty() {
-                json::set(pod, &["metadata", "labels"], label, value);
-            }
-        }
-    }
+    topology_labels::admit(call.core, pod);
     let scheduled =
         json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": call.core.timestamp()});
     set_condition(pod, scheduled);

@@ -210,6 +210,9 @@ pub(crate) fn change(
     if new == old && !ownership.changed && !removes {
         return Ok(Written::Stored(Arc::clone(current)));
     }
+    if matches!(scope, Scope::Main | Scope::Resize) {
+        admission::resource_quota::charge(call, &new, Some(&old), options.dry_run)?;
+    }
     if options.dry_run {
         return Ok(Written::Unstored(ownership.show(new)));
     }
