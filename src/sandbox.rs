@@ -49,7 +49,13 @@ async fn external(args: &SandboxArgs, kubeconfig: &Path, stop: CancellationToken
     let mut supervisor = Supervisor::new(stop.clone());
     start_nodes(&mut supervisor, args, &client, &clock, &stop)?;
     if args.housekeeping {
-        start_housekeeping(&mut supervisor, &client, &clock, None, &stop);
+        start_housekeeping(
+            &mut supervisor,
+            &client,
+            &clock,
+            housekeeping::Config::default(),
+            &stop,
+        );
     }
     say(&format!("{} simulated nodes on {url}, until Ctrl-C", args.nodes))?;
     supervisor.run(DRAIN).await.context("a part of the program ended")
@@ -65,6 +71,7 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     let config = Config {
         validation: !args.no_validation,
         rbac: args.rbac,
+        service_account_admission: true,
         admin_token: args.admin_token.clone(),
         data: args.data.clone(),
         ..Config::default()
@@ -109,7 +116,12 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     let authority = certificates
         .as_ref()
         .map(|certificates| certificates.authority.clone());
-    start_housekeeping(&mut supervisor, &client, &clock, authority, &stop);
+    let config = housekeeping::Config {
+        root_ca: authority,
+        token_signer: Some(server.token_signer()),
+        ..housekeeping::Config::default()
+    };
+    start_housekeeping(&mut supervisor, &client, &clock, config, &stop);
     start_nodes(&mut supervisor, args, &client, &clock, &stop)?;
     if !args.no_controllers {
         let manager = Manager::new(client.clone(), stop.clone());
@@ -213,13 +225,9 @@ fn start_housekeeping(
     supervisor: &mut Supervisor,
     client: &Client,
     clock: &Arc<dyn Clock>,
-    root_ca: Option<String>,
+    config: housekeeping::Config,
     stop: &CancellationToken,
 ) {
-    let config = housekeeping::Config {
-        root_ca,
-        ..housekeeping::Config::default()
-    };
     let (client, clock, stop) = (client.clone(), Arc::clone(clock), stop.clone());
     supervisor.spawn("housekeeping", async move {
         housekeeping::run(client, config, clock, stop).await;

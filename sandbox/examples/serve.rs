@@ -32,6 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         garbage_collector: false,
         namespaces: false,
         service_accounts: has("--service-accounts"),
+        quotas: false,
+        cluster_roles: false,
         ..housekeeping::Config::default()
     };
     let clock = Arc::new(WallClock);

@@ -1,11 +1,14 @@
 //! What kube-controller-manager does besides workloads, so that a cluster without it behaves as users expect: garbage
 //! collection (API-170 to API-174), the end of namespaces (API-176, API-177), default service accounts and the root
-//! certificate (API-178). Each part is a loop around a `kube::Client` and can be switched off, for API servers where the
+//! certificate (API-178), quotas (API-509), aggregated cluster roles (API-681), secrets with tokens (API-473). Each part is a loop around a `kube::Client` and can be switched off, for API servers where the
 //! real one runs.
 
+pub mod cluster_roles;
 pub mod gc;
 pub mod namespaces;
+pub mod quota;
 pub mod service_accounts;
+pub mod token_secrets;
 
 mod backlog;
 mod discovery;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::token::Signer;
 use crate::clock::Clock;
 
 /// Which parts run. The default is all.
@@ -30,6 +34,12 @@ pub struct Config {
     pub service_accounts: bool,
     /// Certificate authority, as PEM, to publish in every namespace; `None`: do not.
     pub root_ca: Option<String>,
+    /// Count what quotas limit.
+    pub quotas: bool,
+    /// Fill aggregated cluster roles.
+    pub cluster_roles: bool,
+    /// Fill secrets that are to hold the token of a service account, signed by this; `None`: do not.
+    pub token_signer: Option<Arc<Signer>>,
 }
 
 impl Default for Config {
@@ -39,6 +49,9 @@ impl Default for Config {
             namespaces: true,
             service_accounts: true,
             root_ca: None,
+            quotas: true,
+            cluster_roles: true,
+            token_signer: None,
         }
     }
 }
@@ -64,8 +77,30 @@ pub async fn run(client: Client, config: Config, clock: Arc<dyn Clock>, stop: Ca
             service_accounts::run(client.clone(), wanted, stop.clone()).await;
         }
     };
-    // Separate allocations: the three loops together are a large future.
-    futures::join!(Box::pin(collector), Box::pin(namespaces), Box::pin(accounts));
+    let quotas = async {
+        if config.quotas {
+            quota::run(client.clone(), Arc::clone(&clock), stop.clone()).await;
+        }
+    };
+    let roles = async {
+        if config.cluster_roles {
+            cluster_roles::run(client.clone(), stop.clone()).await;
+        }
+    };
+    let tokens = async {
+        if let Some(signer) = config.token_signer.clone() {
+            token_secrets::run(client.clone(), signer, config.root_ca.clone(), stop.clone()).await;
+        }
+    };
+    // Separate allocations: the loops together are a large future.
+    futures::join!(
+        Box::pin(collector),
+        Box::pin(namespaces),
+        Box::pin(accounts),
+        Box::pin(quotas),
+        Box::pin(roles),
+        Box::pin(tokens)
+    );
 }
 
 #[cfg(test)]

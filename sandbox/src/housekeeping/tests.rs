@@ -518,3 +518,83 @@ async fn api_178_every_active_namespace_has_an_account_and_the_root_certificate(
         .await;
     cluster.until_gone("Namespace", "", "shop").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn api_509_quotas_follow_what_comes_and_goes() {
+    let mut cluster = Cluster::start();
+    let (client, clock, stop) = (
+        cluster.client.clone(),
+        Arc::clone(&cluster.clock),
+        cluster.stop.clone(),
+    );
+    cluster.create(MAP, NS, named("before", &[])).await;
+    cluster.spawn(quota::run(client, clock, stop));
+    let mut limits = named("q", &[]);
+    limits["spec"] =
+        json!({"hard": {"configmaps": "2", "count/deployments.apps": "1", "count/nopes.example.com": "1"}});
+    cluster.create("ResourceQuota", NS, limits).await;
+    let used = async |cluster: &Cluster| {
+        cluster.pass(2).await;
+        cluster.get("ResourceQuota", NS, "q").await.unwrap()["status"]["used"].clone()
+    };
+    let counts = |maps: &str| json!({"configmaps": maps, "count/deployments.apps": "0", "count/nopes.example.com": "0"});
+    assert_eq!(used(&cluster).await, counts("1"));
+    cluster.create(MAP, NS, named("second", &[])).await;
+    assert_eq!(used(&cluster).await, counts("2"));
+    cluster.delete(MAP, NS, "before", &DeleteParams::default()).await;
+    assert_eq!(used(&cluster).await, counts("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn api_681_aggregated_roles_have_the_rules_of_those_they_select() {
+    let mut cluster = Cluster::start();
+    cluster.spawn(cluster_roles::run(cluster.client.clone(), cluster.stop.clone()));
+    cluster.pass(2).await;
+    let role = "rbac.authorization.k8s.io/v1 ClusterRole";
+    let count = |role: &Value| role["rules"].as_array().map_or(0, Vec::len);
+    let view = cluster.get(role, "", "view").await.unwrap();
+    let admin = cluster.get(role, "", "admin").await.unwrap();
+    assert!(count(&view) > 5 && count(&admin) > count(&view), "through edit");
+    let mut more = named("more", &[]);
+    more["metadata"]["labels"] = json!({"rbac.authorization.k8s.io/aggregate-to-view": "true"});
+    let rule = json!({"verbs": ["get"], "apiGroups": ["example.com"], "resources": ["widgets"]});
+    more["rules"] = json!([rule]);
+    cluster.create(role, "", more).await;
+    cluster.pass(2).await;
+    for name in ["view", "edit", "admin"] {
+        let rules = cluster.get(role, "", name).await.unwrap()["rules"].clone();
+        assert!(rules.as_array().unwrap().contains(&rule), "{name}");
+    }
+    cluster.delete(role, "", "more", &DeleteParams::default()).await;
+    cluster.pass(2).await;
+    assert_eq!(
+        cluster.get(role, "", "view").await.unwrap()["rules"],
+        view["rules"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn api_473_token_secrets_live_as_long_as_their_account() {
+    let mut cluster = Cluster::start();
+    let signer = cluster.server.token_signer();
+    let (client, stop) = (cluster.client.clone(), cluster.stop.clone());
+    cluster.spawn(token_secrets::run(client, signer, Some("CA".to_owned()), stop));
+    let account = cluster.create("ServiceAccount", NS, named("robot", &[])).await;
+    let mut secret = named("token", &[]);
+    secret["metadata"]["annotations"] = json!({"kubernetes.io/service-account.name": "robot"});
+    secret["type"] = json!("kubernetes.io/service-account-token");
+    cluster.create("Secret", NS, secret).await;
+    cluster.pass(2).await;
+    let filled = cluster.get("Secret", NS, "token").await.unwrap();
+    assert_eq!(filled["data"]["ca.crt"], "Q0E=");
+    assert_eq!(filled["data"]["namespace"], "ZGVmYXVsdA==");
+    assert!(!filled["data"]["token"].as_str().unwrap().is_empty());
+    assert_eq!(
+        filled["metadata"]["annotations"]["kubernetes.io/service-account.uid"],
+        account["metadata"]["uid"]
+    );
+    cluster
+        .delete("ServiceAccount", NS, "robot", &DeleteParams::default())
+        .await;
+    cluster.until_gone("Secret", NS, "token").await;
+}
