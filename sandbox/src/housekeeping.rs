@@ -25,6 +25,7 @@ use crate::clock::Clock;
 
 /// Which parts run. The default is all.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one switch per independent part")]
 pub struct Config {
     /// Delete what has lost its owners.
     pub garbage_collector: bool,

@@ -30,19 +30,19 @@ fn aggregated(role: &ClusterRole, roles: &BTreeMap<String, ClusterRole>) -> Opti
         .filter_map(|selector| LabelSelector::from_value(&json!(selector)).ok().flatten())
         .collect();
     let own = role.metadata.name.as_deref().unwrap_or_default();
-    let mut rules: Vec<PolicyRule> = Vec::new();
+    let mut found: Vec<PolicyRule> = Vec::new();
     for (name, other) in roles {
         let labels = json!(other.metadata.labels);
         if name == own || !selectors.iter().any(|selector| selector.matches(&labels)) {
             continue;
         }
         for rule in other.rules.iter().flatten() {
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
+            if !found.contains(rule) {
+                found.push(rule.clone());
             }
         }
     }
-    Some(rules)
+    Some(found)
 }
 
 /// Keeps aggregated roles filled until `stop`.
@@ -62,13 +62,13 @@ pub async fn run(client: Client, stop: CancellationToken) {
                 aggregated(role, &roles)
                     .filter(|rules| role.rules.as_ref().map_or(&[][..], Vec::as_slice) != rules.as_slice())
             });
-            let Some(rules) = wanted else {
+            let Some(missing) = wanted else {
                 backlog.done(&name);
                 continue;
             };
             let api = api.clone();
             writes.push(Box::pin(async move {
-                let patch = Patch::Merge(json!({ "rules": rules }));
+                let patch = Patch::Merge(json!({ "rules": missing }));
                 let params = PatchParams {
                     field_manager: Some("clusterrole-aggregation-controller".to_owned()),
                     ..PatchParams::default()
@@ -83,7 +83,7 @@ pub async fn run(client: Client, stop: CancellationToken) {
             }));
         }
         // All branches are cancel-safe: what is not taken stays in its stream or set.
-        let changed = tokio::select! {
+        let dirty = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             Some((name, written)) = writes.next(), if !writes.is_empty() => {
@@ -122,7 +122,7 @@ pub async fn run(client: Client, stop: CancellationToken) {
             },
             () = backlog.due(), if known && writes.is_empty() => false,
         };
-        if changed {
+        if dirty {
             let aggregating = roles.iter().filter(|(_, role)| role.aggregation_rule.is_some());
             for (name, _) in aggregating {
                 backlog.add(name.clone());

@@ -557,13 +557,13 @@ async fn api_681_aggregated_roles_have_the_rules_of_those_they_select() {
     assert!(count(&view) > 5 && count(&admin) > count(&view), "through edit");
     let mut more = named("more", &[]);
     more["metadata"]["labels"] = json!({"rbac.authorization.k8s.io/aggregate-to-view": "true"});
-    let rule = json!({"verbs": ["get"], "apiGroups": ["example.com"], "resources": ["widgets"]});
-    more["rules"] = json!([rule]);
+    let added = json!({"verbs": ["get"], "apiGroups": ["example.com"], "resources": ["widgets"]});
+    more["rules"] = json!([added]);
     cluster.create(role, "", more).await;
     cluster.pass(2).await;
     for name in ["view", "edit", "admin"] {
         let rules = cluster.get(role, "", name).await.unwrap()["rules"].clone();
-        assert!(rules.as_array().unwrap().contains(&rule), "{name}");
+        assert!(rules.as_array().unwrap().contains(&added), "{name}");
     }
     cluster.delete(role, "", "more", &DeleteParams::default()).await;
     cluster.pass(2).await;

@@ -158,7 +158,9 @@ pub async fn run(client: Client, signer: Arc<Signer>, root_ca: Option<String>, s
                     }
                     Followed::Event(Event::InitDone) => {
                         accounts_known = true;
-                        secrets.keys().for_each(|key| backlog.add(key.clone()));
+                        for key in secrets.keys() {
+                            backlog.add(key.clone());
+                        }
                         None
                     }
                     Followed::Event(Event::InitApply(account) | Event::Apply(account)) => {
@@ -173,8 +175,9 @@ pub async fn run(client: Client, signer: Arc<Signer>, root_ca: Option<String>, s
                     }
                 };
                 if let Some((namespace, _)) = touched {
-                    let own = secrets.keys().filter(|key| key.0 == namespace);
-                    own.for_each(|key| backlog.add(key.clone()));
+                    for key in secrets.keys().filter(|key| key.0 == namespace) {
+                        backlog.add(key.clone());
+                    }
                 }
             },
             () = backlog.due(), if ready && writes.is_empty() => {}

@@ -3,6 +3,7 @@
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod eviction;
+pub(crate) mod log;
 pub(crate) mod patch;
 pub(crate) mod pod;
 pub(crate) mod read;
@@ -255,7 +256,7 @@ fn subresource_call(call: &mut Call<'_>, method: &Method, subresource: &str) -> 
         "resize" => update::Scope::Resize,
         "binding" => return pod::bind(call),
         "eviction" => return eviction::evict(call),
-        "log" => return pod::log(call),
+        "log" => return log::log(call),
         "exec" | "attach" | "portforward" => return pod::connect(call),
         "token" => return token::request(call),
         _ => return Err(Failure::unknown_resource()),

@@ -1,4 +1,4 @@
-//! Subresources of pods: binding, log, exec (API-450, API-451, API-470, API-471, API-508).
+//! Subresources of pods: binding, exec (API-450, API-451, API-471, API-508).
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::{
     json::{self, is_blank},
     status::{self, Failure},
     verbs::{
-        Answer, Call, FieldValidation, WriteOptions,
+        Answer, Call, FieldValidation, WriteOptions, log,
         update::{ATTEMPTS, Scope, UpdateError, change},
     },
 };
@@ -118,48 +118,13 @@ pub(crate) fn set_condition(object: &mut Value, mut condition: Value) {
     json::set(object, &["status"], "conditions", conditions);
 }
 
-/// API-470, as far as it goes without a node that has logs.
-pub(crate) fn log(call: &Call<'_>) -> Result<Answer, Failure> {
-    let pod = call.current()?.parse();
-    let name = call.path.name.as_deref().unwrap_or_default();
-    let containers: Vec<&str> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|lists| json::list(&pod, &["spec", lists]))
-        .map(|container| json::text(container, &["name"]))
-        .collect();
-    let own = json::list(&pod, &["spec", "containers"]);
-    let wanted = call.query.get("container");
-    if wanted.is_empty() && own.len() > 1 {
-        let names: Vec<&str> = own
-            .iter()
-            .map(|container| json::text(container, &["name"]))
-            .collect();
-        return Err(Failure::bad_request(format!(
-            "a container name must be specified for pod {name}, choose one of: [{}]",
-            names.join(" ")
-        )));
-    }
-    if !wanted.is_empty() && !containers.contains(&wanted) {
-        return Err(Failure::bad_request(format!(
-            "container {wanted} is not valid for pod {name}"
-        )));
-    }
-    if json::text(&pod, &["spec", "nodeName"]).is_empty() {
-        return Ok(Answer::Full {
-            code: 204,
-            content_type: "text/plain",
-            body: bytes::Bytes::new(),
-        });
-    }
-    Err(Failure::bad_request(
-        "logs are not supported by the simulated node",
-    ))
-}
-
 /// API-471.
 pub(crate) fn connect(call: &Call<'_>) -> Result<Answer, Failure> {
     let pod = call.current()?.parse();
     let name = call.path.name.as_deref().unwrap_or_default();
+    if call.path.subresource.as_deref() != Some("portforward") {
+        log::container(call, &pod)?;
+    }
     if json::text(&pod, &["spec", "nodeName"]).is_empty() {
         return Err(Failure::bad_request(format!(
             "pod {name} does not have a host assigned"

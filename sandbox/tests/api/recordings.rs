@@ -19,7 +19,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use serde_json::Value;
-use steersman_sandbox::{Config, Server, tls::Certificates};
+use steersman_sandbox::{Config, Server, housekeeping::service_accounts, tls::Certificates};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,14 @@ struct Plane {
     compacted: bool,
     /// Served over TLS, the caller has a client certificate of group system:masters.
     tls: bool,
+    /// Roles are enforced; without TLS the caller is the administrator by a bearer token.
+    rbac: bool,
+    /// Pods get a service account, and namespaces the account `default`.
+    service_accounts: bool,
 }
+
+/// The administrator's token where roles are enforced.
+const TOKEN: &str = "recorder";
 
 impl Plane {
     /// The server that has all capabilities a case asks for (the table in the README of the recordings).
@@ -59,6 +66,8 @@ impl Plane {
                 "no-controllers" | "exclusive" | "service-cidr:10.0.0.0/16" | "protobuf" => {}
                 "rv-1-expired" => plane.compacted = true,
                 "client-cert" => plane.tls = true,
+                "rbac" | "token" => plane.rbac = true,
+                "admission:ServiceAccount" => plane.service_accounts = true,
                 other => return Err(format!("the server lacks the capability {other}")),
             }
         }
@@ -72,7 +81,13 @@ async fn differences(case: &Case) -> Vec<String> {
         Ok(plane) => plane,
         Err(lack) => return vec![lack],
     };
-    let server = match Server::start(Config::default()) {
+    let config = Config {
+        rbac: plane.rbac,
+        admin_token: plane.rbac.then(|| TOKEN.to_owned()),
+        service_account_admission: plane.service_accounts,
+        ..Config::default()
+    };
+    let server = match Server::start(config) {
         Ok(server) => server,
         Err(error) => return vec![format!("start the server: {error}")],
     };
@@ -85,7 +100,13 @@ async fn differences(case: &Case) -> Vec<String> {
     let tls = certificates
         .as_ref()
         .map(|certificates| certificates.server_config().unwrap());
-    let client = Client::new(address, certificates.as_ref());
+    let token = Some(TOKEN).filter(|_| plane.rbac && !plane.tls);
+    let client = Client::new(address, certificates.as_ref(), token);
+    let accounts = service_accounts::Config {
+        default_account: true,
+        root_ca: None,
+    };
+    let stop = CancellationToken::new();
     let answered = async {
         match tokio::time::timeout(CASE_TIMEOUT, replay::run(&case.content, client)).await {
             Ok(Ok(seen)) => compare::steps(&case.content, &seen),
@@ -95,7 +116,10 @@ async fn differences(case: &Case) -> Vec<String> {
     };
     tokio::select! {
         found = answered => found,
-        ended = server.serve(listener, tls, CancellationToken::new()) => vec![format!("the server ended: {ended:?}")],
+        () = service_accounts::run(server.client(), accounts, stop.clone()), if plane.service_accounts => {
+            vec!["the default accounts ended".to_owned()]
+        }
+        ended = server.serve(listener, tls, stop.clone()) => vec![format!("the server ended: {ended:?}")],
     }
 }
 

@@ -40,19 +40,26 @@ pub(super) struct Answer {
 pub(super) struct Client {
     address: SocketAddr,
     tls: Option<TlsConnector>,
+    /// Value of the header `Authorization` unless a call has its own.
+    authorization: Option<String>,
     kept: Option<SendRequest<Full<Bytes>>>,
     connections: JoinSet<()>,
 }
 
 impl Client {
-    /// With certificates: over TLS, with the client certificate.
-    pub(super) fn new(address: SocketAddr, certificates: Option<&Certificates>) -> Self {
+    /// With certificates: over TLS, with the client certificate; with a token: as its bearer.
+    pub(super) fn new(address: SocketAddr, certificates: Option<&Certificates>, token: Option<&str>) -> Self {
         Self {
             address,
             tls: certificates.map(connector),
+            authorization: token.map(|token| format!("Bearer {token}")),
             kept: None,
             connections: JoinSet::new(),
         }
+    }
+
+    fn request_of(&self, call: &Call) -> Result<Request<Full<Bytes>>, String> {
+        request(call, self.authorization.as_deref())
     }
 
     async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, String> {
@@ -75,13 +82,13 @@ impl Client {
     pub(super) async fn request(&mut self, call: &Call) -> Result<Answer, String> {
         if let Some(mut sender) = self.kept.take()
             && sender.ready().await.is_ok()
-            && let Ok(answer) = exchange(&mut sender, call).await
+            && let Ok(answer) = exchange(&mut sender, self.request_of(call)?).await
         {
             self.kept = Some(sender);
             return Ok(answer);
         }
         let mut sender = self.connect().await?;
-        let answer = exchange(&mut sender, call).await?;
+        let answer = exchange(&mut sender, self.request_of(call)?).await?;
         self.kept = Some(sender);
         Ok(answer)
     }
@@ -89,7 +96,7 @@ impl Client {
     /// Sends a request on a connection of its own and returns when the headers are there.
     pub(super) async fn open(&mut self, call: &Call) -> Result<Stream, String> {
         let mut sender = self.connect().await?;
-        let response = tokio::time::timeout(TIMEOUT, sender.send_request(request(call)?))
+        let response = tokio::time::timeout(TIMEOUT, sender.send_request(self.request_of(call)?))
             .await
             .map_err(text)?
             .map_err(text)?;
@@ -175,8 +182,10 @@ impl Stream {
     }
 }
 
-async fn exchange(sender: &mut SendRequest<Full<Bytes>>, call: &Call) -> Result<Answer, String> {
-    let request = request(call)?;
+async fn exchange(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, String> {
     let whole = async { read(sender.send_request(request).await.map_err(text)?).await };
     tokio::time::timeout(TIMEOUT, whole).await.map_err(text)?
 }
@@ -201,13 +210,14 @@ async fn read(response: Response<Incoming>) -> Result<Answer, String> {
     })
 }
 
-fn request(call: &Call) -> Result<Request<Full<Bytes>>, String> {
-    let defaults = [
+fn request(call: &Call, authorization: Option<&str>) -> Result<Request<Full<Bytes>>, String> {
+    let mut defaults = vec![
         ("accept", "application/json"),
         ("accept-encoding", "identity"),
         ("host", "localhost"),
         ("user-agent", "apirec/1.0 (recorder)"),
     ];
+    defaults.extend(authorization.map(|value| ("authorization", value)));
     let mut request = Request::builder()
         .method(call.method.parse::<Method>().map_err(text)?)
         .uri(&call.target);
