@@ -92,10 +92,14 @@ fn aggregated_encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Failure>
 }
 
 /// `/api/v1` and `/apis/<group>/<version>`.
-pub(crate) fn resources(core: &Core, group: &str, version: &str) -> Answer {
+pub(crate) fn resources(core: &Core, group: &str, version: &str) -> Result<Answer, Failure> {
     let kinds = core.registry.kinds();
     if !kinds.has_version(group, version) {
-        return not_found_page();
+        return if kinds.is_built_in_group(group) {
+            Err(Failure::unknown_resource())
+        } else {
+            Ok(not_found_page())
+        };
     }
     let resources: Vec<Value> = of_version(&kinds, group, version)
         .flat_map(|kind| {
@@ -110,7 +114,7 @@ pub(crate) fn resources(core: &Core, group: &str, version: &str) -> Answer {
     if !group.is_empty() {
         crate::json::set(&mut list, &[], "apiVersion", "v1");
     }
-    Answer::object(200, list)
+    Ok(Answer::object(200, list))
 }
 
 fn of_version<'a>(kinds: &'a Kinds, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Kind>> {

@@ -740,6 +740,13 @@ impl Kinds {
         self.iter().any(|kind| kind.resource.group == group)
     }
 
+    /// Whether the group has kinds that are built in.
+    #[must_use]
+    pub fn is_built_in_group(&self, group: &str) -> bool {
+        self.iter()
+            .any(|kind| kind.resource.group == group && kind.custom.is_none())
+    }
+
     /// Versions of a group, the preferred one first: stable before beta before alpha, higher before lower.
     #[must_use]
     pub fn versions(&self, group: &str) -> Vec<String> {

@@ -123,7 +123,12 @@ impl View {
                     .iter()
                     .map(|object| self.row(self.parse(object)))
                     .collect();
-                self.encode(&self.table(&rows, true, &meta.to_value()))
+                let mut table = self.table(&rows, true, &meta.to_value());
+                let is_plain = self.kind.custom.is_none() && !table::has_own_columns(&self.kind.gk);
+                if rows.is_empty() && is_plain {
+                    crate::json::set(&mut table, &[], "rows", Value::Null);
+                }
+                self.encode(&table)
             }
             Accepted {
                 form: Form::MetadataList { .. },
@@ -135,7 +140,9 @@ impl View {
                     .collect();
                 self.encode(&json!({
                     "kind": "PartialObjectMetadataList", "apiVersion": self.meta_version(),
-                    "metadata": meta.to_value(), "items": items,
+                    "metadata": meta.to_value(),
+                    // An empty list is null here, as upstream writes it.
+                    "items": (!items.is_empty()).then_some(items),
                 }))
             }
             Accepted { .. } => {
@@ -152,10 +159,19 @@ impl View {
                     .collect();
                 self.encode(&json!({
                     "kind": self.kind.list_kind, "apiVersion": self.kind.api_version(),
-                    "metadata": meta.to_value(), "items": items,
+                    "metadata": self.list_meta(meta), "items": items,
                 }))
             }
         }
+    }
+
+    /// Metadata of a list in the plain form: that of custom resources always has a `continue`.
+    fn list_meta(&self, meta: &ListMeta) -> Value {
+        let mut value = meta.to_value();
+        if self.kind.custom.is_some() && meta.continue_token.is_none() {
+            crate::json::set(&mut value, &[], "continue", "");
+        }
+        value
     }
 
     /// Joins the stored bytes of all items; nothing is parsed (API-190).
@@ -167,7 +183,7 @@ impl View {
         body.extend_from_slice(b",\"apiVersion\":");
         push_string(&mut body, &self.kind.api_version());
         body.extend_from_slice(b",\"metadata\":");
-        body.extend_from_slice(meta.to_value().to_string().as_bytes());
+        body.extend_from_slice(self.list_meta(meta).to_string().as_bytes());
         body.extend_from_slice(b",\"items\":[");
         for (index, object) in objects.iter().enumerate() {
             if index > 0 {
@@ -211,8 +227,9 @@ impl View {
         format!("{}\n", json!({"type": event, "object": object})).into()
     }
 
-    /// A BOOKMARK line; `initial_end` marks the end of the initial events (API-235, API-236).
-    pub(crate) fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
+    /// A BOOKMARK line; `initial_end` marks the end of the initial events (API-235, API-236), `first` is as in
+    /// [`event`](Self::event).
+    pub(crate) fn bookmark(&self, revision: Revision, initial_end: bool, first: bool) -> Bytes {
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial_end {
             crate::json::set(
@@ -223,7 +240,7 @@ impl View {
             );
         }
         let object = match self.accepted.form {
-            Form::Table { .. } => self.table(&[], false, &metadata),
+            Form::Table { .. } => self.table(&[], first, &metadata),
             Form::Metadata { .. } => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": self.meta_version(), "metadata": metadata})
             }

@@ -1,6 +1,8 @@
 //! From a URL to the resource that it names.
 
-use crate::status::Failure;
+use std::num::{IntErrorKind, ParseIntError};
+
+use crate::{status::Failure, validate::gofmt::quote};
 
 /// Decoded query parameters in the order in which they were sent.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +15,8 @@ impl Query {
         let pairs = text
             .unwrap_or_default()
             .split('&')
-            .filter(|pair| !pair.is_empty())
+            // What is malformed is dropped: pairs with a semicolon or a bad escape.
+            .filter(|pair| !pair.is_empty() && !pair.contains(';') && is_well_escaped(pair))
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 (
@@ -51,7 +54,8 @@ impl Query {
     /// A boolean parameter; `watch` alone means true, like `watch=1`.
     #[must_use]
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.has(name) && !matches!(self.get(name), "0" | "f" | "false" | "F" | "False" | "FALSE")
+        let value = self.get(name);
+        self.has(name) && value != "0" && !value.eq_ignore_ascii_case("false")
     }
 
     /// A boolean parameter that may be absent.
@@ -65,13 +69,85 @@ impl Query {
     /// # Errors
     /// 400 if it is not an integer.
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, Failure> {
-        match self.get(name) {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-            }),
+        if !self.has(name) {
+            return Ok(None);
         }
+        let text = self.get(name);
+        text.parse().map(Some).map_err(|error: ParseIntError| {
+            let problem = number_problem(&error);
+            Failure::bad_request(format!("strconv.ParseInt: parsing {}: {problem}", quote(text)))
+        })
     }
+}
+
+/// Why a text is no number, in upstream's words.
+pub(crate) fn number_problem(error: &ParseIntError) -> &'static str {
+    match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    }
+}
+
+/// Checks the query parameter `timeout` of a request that is not a watch: a duration such as `1m30s`.
+///
+/// # Errors
+/// 400 if it is none.
+pub(crate) fn check_timeout(text: &str) -> Result<(), Failure> {
+    duration_problem(text).map_or(Ok(()), |problem| {
+        Err(Failure::bad_request(format!(
+            "invalid timeout specified in the request URL - time: {problem}"
+        )))
+    })
+}
+
+/// Why a text is no duration: numbers with units, perhaps with a sign before them.
+fn duration_problem(text: &str) -> Option<String> {
+    const UNITS: &[&str] = &["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
+    let invalid = || Some(format!("invalid duration {}", quote(text)));
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return None;
+    }
+    if rest.is_empty() {
+        return invalid();
+    }
+    while !rest.is_empty() {
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
+        if number.parse::<f64>().is_err() {
+            return invalid();
+        }
+        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        if unit.is_empty() {
+            return Some(format!("missing unit in duration {}", quote(text)));
+        }
+        if !UNITS.contains(&unit) {
+            return Some(format!(
+                "unknown unit {} in duration {}",
+                quote(unit),
+                quote(text)
+            ));
+        }
+        rest = after;
+    }
+    None
+}
+
+/// Parses a resource version.
+///
+/// # Errors
+/// With the message of the answer, whose code depends on the verb.
+pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
+    // Unlike upstream's parser, the one for u64 takes a leading plus sign.
+    let parsed = if text.starts_with('+') {
+        "+".parse()
+    } else {
+        text.parse()
+    };
+    parsed.map_err(|error: ParseIntError| {
+        let (shown, problem) = (quote(text), number_problem(&error));
+        format!("resourceVersion: Invalid value: {shown}: strconv.ParseUint: parsing {shown}: {problem}")
+    })
 }
 
 /// What a URL below `/api/v1` or `/apis/<group>/<version>` names.
@@ -118,11 +194,12 @@ pub(crate) enum Route {
 /// Finds out where a path leads.
 #[must_use]
 pub(crate) fn route(path: &str) -> Route {
-    let mut segments: Vec<String> = path
-        .trim_start_matches('/')
-        .split('/')
-        .map(percent_decode)
-        .collect();
+    // Decoded before it is split: an encoded slash separates like any other.
+    let path = percent_decode(path);
+    let Some(path) = path.strip_prefix('/') else {
+        return Route::Other;
+    };
+    let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
     if segments.last().is_some_and(String::is_empty) {
         segments.pop();
     }
@@ -164,7 +241,8 @@ pub(crate) fn route(path: &str) -> Route {
                 watch,
             });
         }
-        namespace = name;
+        // An empty segment is no namespace: `namespaces//pods` are the pods of all namespaces.
+        namespace = name.filter(|namespace| !namespace.is_empty());
         resource = inner;
         name = rest.next();
     }
@@ -201,6 +279,14 @@ pub(crate) fn percent_decode(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether every `%` is followed by two hexadecimal digits.
+pub(crate) fn is_well_escaped(text: &str) -> bool {
+    text.split('%').skip(1).all(|part| {
+        let mut digits = part.bytes().take(2).filter(u8::is_ascii_hexdigit);
+        digits.next().is_some() && digits.next().is_some()
+    })
 }
 
 fn hex(digit: u8) -> Option<u8> {

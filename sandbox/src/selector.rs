@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::names::GroupKind;
+use crate::{names::GroupKind, validate::gofmt::quote};
 
 /// A selector that does not parse, or a field that cannot be selected; the text is the message of the 400 answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,17 +39,37 @@ impl LabelSelector {
     /// # Errors
     /// If the text is not of that form or a key or value is not a valid label.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let mut parser = Parser { rest: text, text };
+        let mut parser = Parser { rest: text };
         let mut requirements = Vec::new();
-        if parser.peek() == Token::End {
-            return Ok(Self::default());
-        }
         loop {
-            requirements.push(parser.requirement()?);
+            match parser.peek() {
+                Token::Word(_) | Token::Not => {}
+                Token::End => break,
+                other => {
+                    return Err(SelectorError(format!(
+                        "found '{other}', expected: !, identifier, or 'end of string'"
+                    )));
+                }
+            }
+            let requirement = parser.requirement().map_err(|SelectorError(problem)| {
+                SelectorError(format!("unable to parse requirement: {problem}"))
+            })?;
+            requirements.push(requirement);
             match parser.next() {
                 Token::End => break,
-                Token::Comma => {}
-                other => return Err(parser.unexpected(&other, "',' or the end")),
+                Token::Comma => match parser.peek() {
+                    Token::Word(_) | Token::Not => {}
+                    other => {
+                        return Err(SelectorError(format!(
+                            "found '{other}', expected: identifier after ','"
+                        )));
+                    }
+                },
+                other => {
+                    return Err(SelectorError(format!(
+                        "found '{other}', expected: ',' or 'end of string'"
+                    )));
+                }
             }
         }
         Ok(Self { requirements })
@@ -181,7 +201,7 @@ fn number(value: Option<&str>) -> Option<i64> {
     value.and_then(|value| value.parse().ok())
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {
     Word(&'a str),
     Comma,
@@ -189,32 +209,46 @@ enum Token<'a> {
     Close,
     Not,
     Equals,
+    DoubleEquals,
     NotEquals,
     Greater,
     Less,
     End,
 }
 
+impl fmt::Display for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Word(word) => word,
+            Self::Comma => ",",
+            Self::Open => "(",
+            Self::Close => ")",
+            Self::Not => "!",
+            Self::Equals => "=",
+            Self::DoubleEquals => "==",
+            Self::NotEquals => "!=",
+            Self::Greater => ">",
+            Self::Less => "<",
+            Self::End => "",
+        })
+    }
+}
+
 /// Recursive descent over the text form of a label selector.
 struct Parser<'a> {
-    text: &'a str,
     rest: &'a str,
 }
 
 impl<'a> Parser<'a> {
     fn peek(&self) -> Token<'a> {
-        Self {
-            text: self.text,
-            rest: self.rest,
-        }
-        .next()
+        Self { rest: self.rest }.next()
     }
 
     fn next(&mut self) -> Token<'a> {
         self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
         let symbols = [
             ("!=", Token::NotEquals),
-            ("==", Token::Equals),
+            ("==", Token::DoubleEquals),
             ("=", Token::Equals),
             ("!", Token::Not),
             (",", Token::Comma),
@@ -229,7 +263,8 @@ impl<'a> Parser<'a> {
                 return token;
             }
         }
-        if self.rest.is_empty() {
+        // A NUL ends the text, as in upstream's lexer.
+        if self.rest.is_empty() || self.rest.starts_with('\0') {
             return Token::End;
         }
         let end = self
@@ -237,7 +272,7 @@ impl<'a> Parser<'a> {
             .find(|c: char| {
                 matches!(
                     c,
-                    '=' | '!' | '(' | ')' | ',' | '>' | '<' | ' ' | '\t' | '\r' | '\n'
+                    '=' | '!' | '(' | ')' | ',' | '>' | '<' | ' ' | '\t' | '\r' | '\n' | '\0'
                 )
             })
             .unwrap_or(self.rest.len());
@@ -251,12 +286,12 @@ impl<'a> Parser<'a> {
         if negated {
             self.next();
         }
-        let key = match self.next() {
-            Token::Word(word) => word.to_owned(),
-            other => return Err(self.unexpected(&other, "a label key")),
-        };
+        let key = self.identifier()?.to_owned();
         if let Some(problem) = crate::validate::label_key_problem(&key) {
-            return Err(self.error(&format!("key: Invalid value: {key:?}: {problem}")));
+            return Err(SelectorError(format!(
+                "<nil>: Invalid value: {}: {problem}",
+                quote(&key)
+            )));
         }
         if negated {
             return Ok(Requirement {
@@ -271,83 +306,93 @@ impl<'a> Parser<'a> {
             });
         }
         let operator = match self.next() {
-            Token::Equals => Operator::In(vec![self.value()?]),
-            Token::NotEquals => Operator::NotIn(vec![self.value()?]),
-            Token::Word("in") => Operator::In(self.values()?),
-            Token::Word("notin") => Operator::NotIn(self.values()?),
-            Token::Greater => Operator::Greater(self.bound()?),
-            Token::Less => Operator::Less(self.bound()?),
-            other => return Err(self.unexpected(&other, "one of: !,=,==,!=,in,notin,>,<")),
+            Token::Equals | Token::DoubleEquals => Operator::In(checked(&key, vec![self.value()?])?),
+            Token::NotEquals => Operator::NotIn(checked(&key, vec![self.value()?])?),
+            Token::Word("in") => Operator::In(checked(&key, self.values()?)?),
+            Token::Word("notin") => Operator::NotIn(checked(&key, self.values()?)?),
+            Token::Greater => Operator::Greater(self.bound(&key)?),
+            Token::Less => Operator::Less(self.bound(&key)?),
+            other => {
+                return Err(SelectorError(format!(
+                    "found '{other}', expected: in, notin, =, ==, !=, gt, lt"
+                )));
+            }
         };
         Ok(Requirement { key, operator })
     }
 
-    fn bound(&mut self) -> Result<i64, SelectorError> {
+    fn identifier(&mut self) -> Result<&'a str, SelectorError> {
+        match self.next() {
+            Token::Word(word) => Ok(word),
+            other => Err(SelectorError(format!("found '{other}', expected: identifier"))),
+        }
+    }
+
+    fn bound(&mut self, key: &str) -> Result<i64, SelectorError> {
         let value = self.value()?;
-        value.parse().map_err(|_| {
-            self.error(&format!(
-                "for '>' and '<' the value has to be an integer, found {value:?}"
-            ))
-        })
+        let Ok(bound) = value.parse() else {
+            return Err(SelectorError(format!(
+                "values[0]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer",
+                quote(&value)
+            )));
+        };
+        checked(key, vec![value])?;
+        Ok(bound)
     }
 
     /// A single value; an absent one is the empty string.
     fn value(&mut self) -> Result<String, SelectorError> {
         match self.peek() {
-            Token::Word(word) => {
-                self.next();
-                self.checked(word)
-            }
-            Token::Comma | Token::End | Token::Close => Ok(String::new()),
-            other => Err(self.unexpected(&other, "a value")),
+            Token::Comma | Token::End => Ok(String::new()),
+            _ => self.identifier().map(str::to_owned),
         }
     }
 
+    /// A list in parentheses, in which a missing value is the empty string.
     fn values(&mut self) -> Result<Vec<String>, SelectorError> {
         match self.next() {
             Token::Open => {}
-            other => return Err(self.unexpected(&other, "'('")),
+            other => return Err(SelectorError(format!("found '{other}' expected: '('"))),
+        }
+        if !matches!(self.peek(), Token::Word(_) | Token::Comma | Token::Close) {
+            return Err(SelectorError(format!(
+                "found '{}', expected: ',', ')' or identifier",
+                self.peek()
+            )));
         }
         let mut values = Vec::new();
         loop {
-            values.push(self.value()?);
+            match self.peek() {
+                Token::Word(word) => {
+                    self.next();
+                    values.push(word.to_owned());
+                }
+                _ => values.push(String::new()),
+            }
             match self.next() {
                 Token::Comma => {}
                 Token::Close => return Ok(values),
-                other => return Err(self.unexpected(&other, "',' or ')'")),
+                other => {
+                    return Err(SelectorError(format!("found '{other}', expected: ',' or ')'")));
+                }
             }
         }
     }
+}
 
-    fn checked(&self, value: &str) -> Result<String, SelectorError> {
-        match crate::validate::label_value_problem(value) {
-            None => Ok(value.to_owned()),
-            Some(problem) => Err(self.error(&format!("values: Invalid value: {value:?}: {problem}"))),
+/// The values, if all of them are label values.
+fn checked(key: &str, mut values: Vec<String>) -> Result<Vec<String>, SelectorError> {
+    values.sort_unstable();
+    values.dedup();
+    for (index, value) in values.iter().enumerate() {
+        if let Some(problem) = crate::validate::label_value_problem(value) {
+            return Err(SelectorError(format!(
+                "values[{index}][{key}]: Invalid value: {}: {problem}",
+                quote(value)
+            )));
         }
     }
-
-    fn unexpected(&self, found: &Token<'_>, expected: &str) -> SelectorError {
-        let found = match found {
-            Token::Word(word) => word,
-            Token::Comma => ",",
-            Token::Open => "(",
-            Token::Close => ")",
-            Token::Not => "!",
-            Token::Equals => "=",
-            Token::NotEquals => "!=",
-            Token::Greater => ">",
-            Token::Less => "<",
-            Token::End => "",
-        };
-        self.error(&format!("found '{found}', expected: {expected}"))
-    }
-
-    fn error(&self, problem: &str) -> SelectorError {
-        SelectorError(format!(
-            "unable to parse requirement of selector {:?}: {problem}",
-            self.text
-        ))
-    }
+    Ok(values)
 }
 
 /// A parsed field selector: all terms have to hold.
@@ -370,15 +415,19 @@ impl FieldSelector {
     /// If a term has no operator or an escape is not one of the three.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
-        for part in split_terms(text) {
+        // Sorted, which decides on the first error.
+        let mut parts = split_terms(text);
+        parts.sort_unstable();
+        for part in parts {
             if part.is_empty() {
                 continue;
             }
             let cannot = || SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'"));
             let (field, operator, value) = split_term(part).ok_or_else(cannot)?;
-            let value = unescape(value).ok_or_else(|| {
-                SelectorError(format!("invalid selector: '{text}'; invalid escape in '{value}'"))
-            })?;
+            let value = unescape(value)?;
+            if field.is_empty() && value.is_empty() {
+                continue;
+            }
             terms.push(Term {
                 field: field.to_owned(),
                 value,
@@ -399,15 +448,20 @@ impl FieldSelector {
             let field = term.field.as_str();
             let known = match field {
                 "metadata.name" => true,
-                "metadata.namespace" => !(gk.group.is_empty() && gk.kind == "Node"),
+                "metadata.namespace" => {
+                    !(gk.group.is_empty() && matches!(gk.kind.as_ref(), "Node" | "Namespace"))
+                }
                 _ => own.contains(&field) || extra.iter().any(|path| path == field),
             };
             if known {
                 continue;
             }
-            return Err(SelectorError(if own.is_empty() && extra.is_empty() {
+            return Err(SelectorError(if gk.group == "batch" && gk.kind == "Job" {
+                format!("field label {} not supported for Job", quote(field))
+            } else if own.is_empty() && extra.is_empty() {
+                let field = quote(field);
                 format!(
-                    "\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    "{field} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
                 )
             } else {
                 format!("field label not supported: {field}")
@@ -470,20 +524,27 @@ fn split_term(part: &str) -> Option<(&str, &str, &str)> {
     })
 }
 
-fn unescape(value: &str) -> Option<String> {
+fn unescape(value: &str) -> Result<String, SelectorError> {
+    let invalid = |problem: String| SelectorError(format!("invalid field selector: {problem}"));
     let mut plain = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => match chars.next()? {
-                c @ ('\\' | ',' | '=') => plain.push(c),
-                _ => return None,
+            '\\' => match chars.next() {
+                Some(c @ ('\\' | ',' | '=')) => plain.push(c),
+                other => {
+                    let escaped: String = other.into_iter().collect();
+                    return Err(invalid(format!("invalid escape sequence: \\{escaped}")));
+                }
             },
-            ',' | '=' => return None,
+            ',' | '=' => {
+                let code = u32::from(c);
+                return Err(invalid(format!("unescaped character in value: {code}")));
+            }
             c => plain.push(c),
         }
     }
-    Some(plain)
+    Ok(plain)
 }
 
 /// Fields by which a kind can be selected besides name and namespace (API-222).
@@ -547,7 +608,8 @@ fn field(gk: &GroupKind, object: &Value, path: &str) -> String {
                 component
             }
         }
-        (("", "Pod"), "status.podIPs") => plain(lookup(object, "status.podIP")),
+        // Accepted, and never set: upstream compares the first address as status.podIP alone.
+        (("", "Pod"), "status.podIPs") => String::new(),
         (("batch", "Job"), "status.successful") => or_zero(lookup(object, "status.succeeded"), "0"),
         (("", "ReplicationController"), "status.replicas") => or_zero(lookup(object, path), "0"),
         (("", "Pod"), "spec.hostNetwork") | (("", "Node"), "spec.unschedulable") => {

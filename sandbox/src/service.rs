@@ -21,7 +21,7 @@ use crate::{
     discovery,
     negotiation::{self, Encoding},
     openapi, protobuf, render,
-    request::{Query, ResourcePath, Route, route},
+    request::{Query, ResourcePath, Route, check_timeout, is_well_escaped, route},
     server::Core,
     status::Failure,
     verbs::{Answer, Call, content_type, dispatch, watch::WatchStream},
@@ -109,6 +109,14 @@ impl ApiService {
         let (answer, warnings) = match auth::admit(&self.core, &self.caller, &parts) {
             Ok(user) => match collect(body).await {
                 Ok(body) => answer(&self, &parts, user, body).await,
+                // Reads do not look at a body.
+                Err(_)
+                    if parts.method == Method::GET
+                        || parts.method == Method::HEAD
+                        || route(parts.uri.path()) == Route::Other =>
+                {
+                    answer(&self, &parts, user, Bytes::new()).await
+                }
                 Err(failure) => (Err(failure), Vec::new()),
             },
             Err(failure) => (Err(failure), Vec::new()),
@@ -183,9 +191,15 @@ async fn answer(
     body: Bytes,
 ) -> (Result<Answer, Failure>, Vec<String>) {
     let core = &service.core;
+    if !is_well_escaped(parts.uri.path()) {
+        return (Ok(Answer::text(400, "400 Bad Request")), Vec::new());
+    }
     let route = route(parts.uri.path());
     // API-10.
-    if route != Route::Other && (parts.method == Method::HEAD || parts.method == Method::OPTIONS) {
+    let only_get = matches!(route, Route::CoreVersions | Route::Version { .. });
+    if (only_get && parts.method != Method::GET)
+        || route != Route::Other && (parts.method == Method::HEAD || parts.method == Method::OPTIONS)
+    {
         return (Err(Failure::method_not_allowed()), Vec::new());
     }
     match route {
@@ -193,7 +207,7 @@ async fn answer(
         Route::CoreVersions => (discovery::core_versions(core, &parts.headers), Vec::new()),
         Route::Groups => (discovery::groups(core, &parts.headers), Vec::new()),
         Route::Group(group) => (Ok(discovery::group(core, &group)), Vec::new()),
-        Route::Version { group, version } => (Ok(discovery::resources(core, &group, &version)), Vec::new()),
+        Route::Version { group, version } => (discovery::resources(core, &group, &version), Vec::new()),
         Route::Other => (other(core, parts), Vec::new()),
     }
 }
@@ -207,8 +221,16 @@ async fn resource(
 ) -> (Result<Answer, Failure>, Vec<String>) {
     let core = &service.core;
     let kinds = core.registry.kinds();
+    let query = Query::parse(parts.uri.query());
+    let timeout = query.get("timeout");
+    if !timeout.is_empty()
+        && !query.flag("watch")
+        && let Err(failure) = check_timeout(timeout)
+    {
+        return (Err(failure), Vec::new());
+    }
     let Some(kind) = kinds.get(&path.group, &path.version, &path.resource) else {
-        let known = kinds.has_version(&path.group, &path.version);
+        let known = kinds.has_version(&path.group, &path.version) || kinds.is_built_in_group(&path.group);
         return (
             if known {
                 Err(Failure::unknown_resource())
@@ -222,7 +244,7 @@ async fn resource(
         core,
         kind: Arc::clone(kind),
         path,
-        query: Query::parse(parts.uri.query()),
+        query,
         headers: &parts.headers,
         user,
         stop: service.stop.clone(),
@@ -248,9 +270,6 @@ pub(crate) fn not_found_page() -> Answer {
 
 /// Everything that is not an API group (API-573 to API-577).
 fn other(core: &Core, parts: &Parts) -> Result<Answer, Failure> {
-    if parts.method != Method::GET && parts.method != Method::HEAD {
-        return Ok(not_found_page());
-    }
     let path = parts.uri.path();
     let path = if path.len() > 1 {
         path.trim_end_matches('/')
@@ -262,6 +281,7 @@ fn other(core: &Core, parts: &Parts) -> Result<Answer, Failure> {
     }
     Ok(match path {
         "/" => discovery::root(core),
+        "/version" if parts.method != Method::GET => return Err(Failure::method_not_allowed()),
         "/version" => discovery::version(),
         "/openapi/v2" => openapi::v2(core, &parts.headers)?,
         "/healthz" | "/livez" | "/readyz" => {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     names::{GroupKind, Gvr},
-    validate::{FieldError, FieldErrorKind},
+    validate::{FieldError, FieldErrorKind, gofmt::quote},
 };
 
 /// One entry of `details.causes`.
@@ -113,7 +113,7 @@ impl Failure {
     /// 404 for an object.
     #[must_use]
     pub fn not_found(resource: &Gvr, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{resource} {name:?} not found")).about(
+        Self::new(404, "NotFound", format!("{resource} {} not found", quote(name))).about(
             &resource.group,
             &resource.resource,
             name,
@@ -144,7 +144,7 @@ impl Failure {
         Self::new(
             409,
             "AlreadyExists",
-            format!("{resource} {name:?} already exists"),
+            format!("{resource} {} already exists", quote(name)),
         )
         .about(&resource.group, &resource.resource, name)
     }
@@ -164,7 +164,7 @@ impl Failure {
     /// 409 whose message and details name something else than a resource (API-145, API-450).
     #[must_use]
     pub fn conflict_on(what: &str, group: &str, kind: &str, name: &str, cause: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {what} {name:?}: {cause}");
+        let message = format!("Operation cannot be fulfilled on {what} {}: {cause}", quote(name));
         Self::new(409, "Conflict", message).about(group, kind, name)
     }
 
@@ -202,8 +202,12 @@ impl Failure {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let mut failure = Self::new(422, "Invalid", format!("{what} {name:?} is invalid: {joined}"))
-            .about(group, kind, name);
+        let mut failure = Self::new(
+            422,
+            "Invalid",
+            format!("{what} {} is invalid: {joined}", quote(name)),
+        )
+        .about(group, kind, name);
         failure.details_mut().causes = errors
             .iter()
             .map(|error| Cause {
@@ -239,7 +243,7 @@ impl Failure {
         let message = if name.is_empty() {
             format!("{resource} is forbidden: {cause}")
         } else {
-            format!("{resource} {name:?} is forbidden: {cause}")
+            format!("{resource} {} is forbidden: {cause}", quote(name))
         };
         Self::new(403, "Forbidden", message).about(&resource.group, &resource.resource, name)
     }

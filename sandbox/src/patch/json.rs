@@ -6,69 +6,122 @@ use super::PatchError;
 
 const MAX_OPERATIONS: usize = 10_000;
 
-/// Applies the operations in order; the first that fails rejects all.
+/// Bytes that the `copy` operations of one patch may add (kube-apiserver 1.36): without a bound each of them could
+/// double the object.
+const MAX_COPIED: usize = 3 * 1024 * 1024;
+
+/// Applies the operations in order; the first that fails rejects all. `null` is a patch without operations.
 pub(super) fn apply(current: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let operations = patch
-        .as_array()
-        .ok_or_else(|| PatchError::Malformed("a JSON patch has to be an array of operations".into()))?;
+    let operations = match patch {
+        Value::Array(operations) => operations.as_slice(),
+        Value::Null => &[],
+        _ => {
+            return Err(PatchError::Malformed(
+                "a JSON patch has to be an array of operations".into(),
+            ));
+        }
+    };
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations(operations.len()));
     }
+    operations.iter().try_for_each(check_shape)?;
     let mut object = current.clone();
+    let mut copied = 0;
     for operation in operations {
-        step(&mut object, operation).ok_or(PatchError::Rejected)?;
+        step(&mut object, operation, &mut copied).ok_or(PatchError::Rejected)?;
     }
     Ok(object)
 }
 
-fn step(object: &mut Value, operation: &Value) -> Option<()> {
+fn check_shape(operation: &Value) -> Result<(), PatchError> {
+    let is_text = |member: &str| {
+        operation
+            .get(member)
+            .is_none_or(|value| value.is_string() || value.is_null())
+    };
+    if operation.is_null() || operation.is_object() && ["op", "path", "from"].into_iter().all(is_text) {
+        return Ok(());
+    }
+    Err(PatchError::Malformed(
+        "an operation has to be an object with op, path and from as strings".into(),
+    ))
+}
+
+/// `None` if the operation does not apply. A missing `value` is null, as is a missing member that is tested or copied.
+fn step(object: &mut Value, operation: &Value, copied: &mut usize) -> Option<()> {
     let text = |member: &str| operation.get(member).and_then(Value::as_str);
+    let value = || operation.get("value").cloned().unwrap_or_default();
     let path = text("path")?;
     match text("op")? {
-        "add" => add(object, path, operation.get("value")?.clone()),
+        "add" => add(object, path, value()),
         "remove" => remove(object, path).map(drop),
-        "replace" => replace(object, path, operation.get("value")?.clone()),
+        "replace" => replace(object, path, value()),
         "move" => {
-            let from = text("from")?;
-            if path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
-                return None; // into itself
-            }
-            let value = remove(object, from)?;
-            add(object, path, value)
+            let moved = remove(object, text("from")?)?;
+            add(object, path, moved)
         }
         "copy" => {
-            let value = object.pointer(text("from")?)?.clone();
+            let value = get(object, text("from")?)?;
+            *copied = copied.saturating_add(value.to_string().len());
+            if *copied > MAX_COPIED {
+                return None;
+            }
             add(object, path, value)
         }
         "test" => {
-            let found = object.pointer(path).unwrap_or(&Value::Null);
-            (found == operation.get("value").unwrap_or(&Value::Null)).then_some(())
+            let found = if path.is_empty() {
+                object.clone()
+            } else {
+                get(object, path)?
+            };
+            (found == value()).then_some(())
         }
         _ => None,
     }
 }
 
-/// The container that a pointer points into, and the last part of the pointer, unescaped.
+/// The map or list that a pointer points into, and the last part of the pointer, unescaped. What stands before the
+/// first slash does not count.
 fn parent<'a>(object: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
-    let (parent, last) = path.rsplit_once('/')?;
-    Some((
-        object.pointer_mut(parent)?,
-        last.replace("~1", "/").replace("~0", "~"),
-    ))
+    let (_, path) = path.split_once('/')?;
+    let mut parts: Vec<String> = path
+        .split('/')
+        .map(|part| part.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    let last = parts.pop()?;
+    let mut current = object;
+    for part in parts {
+        current = match current {
+            Value::Object(members) => members.get_mut(&part)?,
+            Value::Array(items) => {
+                let at = index(&part, items.len())?;
+                items.get_mut(at)?
+            }
+            _ => return None,
+        };
+    }
+    matches!(current, Value::Object(_) | Value::Array(_)).then_some((current, last))
 }
 
-fn index(text: &str) -> Option<usize> {
-    let plain = text == "0" || !text.starts_with('0');
-    text.parse()
-        .ok()
-        .filter(|_| plain && text.bytes().all(|c| c.is_ascii_digit()))
+/// Place in a list of `length` elements; negative ones count from the end.
+fn index(text: &str, length: usize) -> Option<usize> {
+    let at: i64 = text.parse().ok()?;
+    if at < 0 {
+        length.checked_sub(usize::try_from(at.unsigned_abs()).ok()?)
+    } else {
+        usize::try_from(at).ok()
+    }
+}
+
+fn get(object: &mut Value, path: &str) -> Option<Value> {
+    match parent(object, path)? {
+        (Value::Object(members), name) => Some(members.get(&name).cloned().unwrap_or_default()),
+        (Value::Array(items), at) => items.get(index(&at, items.len())?).cloned(),
+        _ => None,
+    }
 }
 
 fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
-    if path.is_empty() {
-        *object = value;
-        return Some(());
-    }
     match parent(object, path)? {
         (Value::Object(members), name) => {
             members.insert(name, value);
@@ -77,7 +130,8 @@ fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
             let at = if at == "-" {
                 items.len()
             } else {
-                index(&at).filter(|at| *at <= items.len())?
+                // The new element counts: -1 is behind the last one.
+                index(&at, items.len() + 1).filter(|at| *at <= items.len())?
             };
             items.insert(at, value);
         }
@@ -89,7 +143,7 @@ fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
 fn remove(object: &mut Value, path: &str) -> Option<Value> {
     match parent(object, path)? {
         (Value::Object(members), name) => members.remove(&name),
-        (Value::Array(items), at) => index(&at)
+        (Value::Array(items), at) => index(&at, items.len())
             .filter(|at| *at < items.len())
             .map(|at| items.remove(at)),
         _ => None,
@@ -98,6 +152,9 @@ fn remove(object: &mut Value, path: &str) -> Option<Value> {
 
 fn replace(object: &mut Value, path: &str, value: Value) -> Option<()> {
     if path.is_empty() {
+        if !matches!(value, Value::Object(_) | Value::Array(_)) {
+            return None;
+        }
         *object = value;
         return Some(());
     }
@@ -105,7 +162,10 @@ fn replace(object: &mut Value, path: &str, value: Value) -> Option<()> {
         (Value::Object(members), name) => {
             members.insert(name, value);
         }
-        (Value::Array(items), at) => *items.get_mut(index(&at)?)? = value,
+        (Value::Array(items), at) => {
+            let at = index(&at, items.len())?;
+            *items.get_mut(at)? = value;
+        }
         _ => return None,
     }
     Some(())
@@ -134,6 +194,12 @@ mod tests {
     #[case(json!({"op": "copy", "path": "/data/z", "from": "/data/x"}), "/data/z", json!("1"))]
     #[case(json!({"op": "test", "path": "/data/x", "value": "1"}), "/data/x", json!("1"))]
     #[case(json!({"op": "replace", "path": "/a~1b/~0", "value": 2}), "/a~1b/~0", json!(2))]
+    #[case(json!({"op": "add", "path": "/list/-1", "value": "c"}), "/list", json!(["a", "b", "c"]))]
+    #[case(json!({"op": "remove", "path": "/list/-2"}), "/list", json!(["b"]))]
+    #[case(json!({"op": "add", "path": "/list/+1", "value": "c"}), "/list", json!(["a", "c", "b"]))]
+    #[case(json!({"op": "add", "path": "/data/x"}), "/data/x", json!(null))]
+    #[case(json!({"op": "copy", "path": "/data/z", "from": "/data/none"}), "/data/z", json!(null))]
+    #[case(json!({"op": "test", "path": "/data/none"}), "/data/x", json!("1"))]
     fn api_261_operation(#[case] operation: Value, #[case] at: &str, #[case] want: Value) {
         let patched = apply(&object(), &json!([operation]));
         assert_eq!(patched.map(|object| object.pointer(at).cloned()), Ok(Some(want)));
@@ -145,8 +211,13 @@ mod tests {
     #[case(json!({"op": "add", "path": "/annotations/a", "value": "1"}))]
     #[case(json!({"op": "remove", "path": "/data/none"}))]
     #[case(json!({"op": "replace", "path": "/list/9", "value": {}}))]
-    #[case(json!({"op": "add", "path": "/list/01", "value": {}}))]
-    #[case(json!({"op": "add", "path": "/data/x"}))]
+    #[case(json!({"op": "add", "path": "/list/-4", "value": {}}))]
+    #[case(json!({"op": "add", "path": "/list/18446744073709551615", "value": {}}))]
+    #[case(json!({"op": "remove", "path": "/list/-9223372036854775808"}))]
+    #[case(json!({"op": "add", "path": "", "value": {}}))]
+    #[case(json!({"op": "replace", "path": "", "value": 1}))]
+    #[case(json!({"op": "add", "path": "data", "value": {}}))]
+    #[case(json!({"op": "copy", "path": "/data/y/z", "from": "/data/x"}))]
     #[case(json!({"op": "move", "path": "/data/x/y", "from": "/data/x"}))]
     fn api_261_rejected(#[case] operation: Value) {
         let error = apply(&object(), &json!([operation])).unwrap_err();
@@ -162,5 +233,27 @@ mod tests {
             "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"
         );
         assert_eq!(apply(&object(), &json!({"op": "add"})).unwrap_err().code(), 400);
+    }
+
+    #[test]
+    fn api_261_copies_do_not_double_without_end() {
+        let copy = json!({"op": "copy", "from": "/data", "path": "/data/k"});
+        let mut patch = vec![json!({"op": "add", "path": "/data/b", "value": "y".repeat(1000)})];
+        patch.extend((0..40).map(|number| {
+            let mut copy = copy.clone();
+            copy["path"] = format!("/data/k{number}").into();
+            copy
+        }));
+        assert_eq!(apply(&object(), &Value::Array(patch)), Err(PatchError::Rejected));
+    }
+
+    #[rstest]
+    #[case(json!([1]))]
+    #[case(json!([[]]))]
+    #[case(json!([{"op": 1}]))]
+    #[case(json!([{"op": "add", "path": 1}]))]
+    #[case(json!("x"))]
+    fn api_261_malformed(#[case] patch: Value) {
+        assert_eq!(apply(&object(), &patch).unwrap_err().code(), 400);
     }
 }

@@ -28,12 +28,14 @@ impl PrinterColumn {
     /// Name and the columns of a version's `additionalPrinterColumns`; without any, Name and Age.
     #[must_use]
     pub fn of(additional: &[Value]) -> Vec<Self> {
-        let name = Self::new(
-            &serde_json::json!({"name": "Name", "type": "string", "format": "name", "jsonPath": ".metadata.name"}),
-        );
-        let age = Self::new(
-            &serde_json::json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}),
-        );
+        let name = Self::new(&serde_json::json!({
+            "name": "Name", "type": "string", "format": "name", "jsonPath": ".metadata.name",
+            "description": "Name of the object",
+        }));
+        let age = Self::new(&serde_json::json!({
+            "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
+            "description": "Time since the object was created",
+        }));
         if additional.is_empty() {
             return vec![name, age];
         }

@@ -94,6 +94,14 @@ pub fn columns(gk: &GroupKind) -> &'static [Column] {
     &kind(gk).columns
 }
 
+/// Whether a built-in kind has columns of its own.
+#[must_use]
+pub fn has_own_columns(gk: &GroupKind) -> bool {
+    KINDS
+        .get(gk.group.as_ref())
+        .is_some_and(|kinds| kinds.contains_key(gk.kind.as_ref()))
+}
+
 /// Cells of one object, one per column. Ages are relative to `now`.
 #[must_use]
 pub fn cells(gk: &GroupKind, object: &Value, now: Timestamp) -> Vec<Value> {

@@ -54,6 +54,18 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
+/// Whether upstream counts a character as printable: letters, marks, numbers, punctuation, symbols, and of the spaces
+/// only the plain one.
+pub(crate) fn is_print(c: char) -> bool {
+    let invisible = matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{10ffff}'
+    );
+    c == ' ' || !(c.is_control() || c.is_whitespace() || invisible)
+}
+
 /// `map[image:i:9 ports:[map[containerPort:80]]]`: members sorted, nothing quoted.
 pub(crate) fn show_map(value: &Value) -> String {
     match value {

@@ -10,7 +10,7 @@ use crate::{
     json::{self, is_blank},
     prepare,
     registry::{DeleteAnswer, Kind},
-    render::{ListMeta, served},
+    render::served,
     server::timestamp,
     services,
     status::{self, Failure},
@@ -82,10 +82,9 @@ pub(crate) fn delete(call: &mut Call<'_>) -> Result<Answer, Failure> {
     }
 }
 
-pub(crate) fn delete_collection(call: &mut Call<'_>) -> Result<Answer, Failure> {
-    let view = call.list_view()?;
+pub(crate) async fn delete_collection(call: &mut Call<'_>) -> Result<Answer, Failure> {
     let options = DeleteOptions::of_request(call)?;
-    let (objects, revision) = read::selected(call)?;
+    let (objects, meta) = read::selected(call).await?;
     for object in &objects {
         match delete_object(call, &object.key, &options) {
             Ok(_) => {}
@@ -94,13 +93,8 @@ pub(crate) fn delete_collection(call: &mut Call<'_>) -> Result<Answer, Failure> 
             Err(failure) => return Err(failure),
         }
     }
-    let body = view.list(
-        &objects,
-        &ListMeta {
-            revision,
-            ..ListMeta::default()
-        },
-    );
+    let view = call.list_view()?;
+    let body = view.list(&objects, &meta);
     Ok(Answer::Full {
         code: 200,
         content_type: content_type(view.accepted.encoding),
@@ -114,9 +108,53 @@ impl DeleteOptions {
         let sent = if call.body.iter().all(u8::is_ascii_whitespace) {
             Self::query_as_body(call)?
         } else {
-            call.decode_body()?
+            let sent = call.decode_body()?;
+            Self::check_shape(&sent)?;
+            sent
         };
         Self::parse(&sent)
+    }
+
+    /// The body of a deletion is of the kind `DeleteOptions`, in whatever version, or says nothing about that.
+    fn check_shape(sent: &Value) -> Result<(), Failure> {
+        let kind = json::text(sent, &["kind"]);
+        if !matches!(kind, "" | "DeleteOptions") {
+            let version = json::text(sent, &["apiVersion"]);
+            return Err(Failure::bad_request(format!(
+                "no kind {kind:?} is registered for the deletion options of version {version:?}"
+            )));
+        }
+        let is_texts = |value: &Value| {
+            value
+                .as_array()
+                .is_some_and(|items| items.iter().all(Value::is_string))
+        };
+        let fits = |path: &[&str], fits: fn(&Value) -> bool| {
+            json::at(sent, path).is_none_or(|value| value.is_null() || fits(value))
+        };
+        let problem = if !fits(&["gracePeriodSeconds"], Value::is_i64) {
+            "gracePeriodSeconds has to be an integer"
+        } else if !fits(&["orphanDependents"], Value::is_boolean) {
+            "orphanDependents has to be a boolean"
+        } else if !fits(&["preconditions"], Value::is_object) {
+            "preconditions has to be an object"
+        } else if ![
+            &["propagationPolicy"][..],
+            &["preconditions", "uid"],
+            &["preconditions", "resourceVersion"],
+        ]
+        .iter()
+        .all(|path| fits(path, Value::is_string))
+        {
+            "propagationPolicy and the preconditions have to be strings"
+        } else if !fits(&["dryRun"], is_texts) {
+            "dryRun has to be a list of strings"
+        } else {
+            return Ok(());
+        };
+        Err(Failure::bad_request(format!(
+            "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: {problem}"
+        )))
     }
 
     fn query_as_body(call: &Call<'_>) -> Result<Value, Failure> {
@@ -134,6 +172,11 @@ impl DeleteOptions {
         }
         if let Some(orphan) = call.query.optional_flag("orphanDependents") {
             json::set(&mut sent, &[], "orphanDependents", orphan);
+        }
+        for name in ["uid", "resourceVersion"] {
+            if call.query.has(name) {
+                json::set(&mut sent, &["preconditions"], name, call.query.get(name));
+            }
         }
         let dry_run: Vec<Value> = call.query.all("dryRun").map(Value::from).collect();
         json::set(&mut sent, &[], "dryRun", dry_run);

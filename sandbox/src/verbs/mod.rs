@@ -125,7 +125,12 @@ pub(crate) struct Call<'a> {
 
 /// Answers a request for a resource.
 pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Answer, Failure> {
-    if !call.kind.namespaced && call.kind.custom.is_some() && call.path.namespace.is_some() {
+    let misplaced = if call.kind.namespaced {
+        call.path.namespace.is_none() && call.path.name.is_some()
+    } else {
+        call.path.namespace.is_some()
+    };
+    if misplaced && call.kind.custom.is_some() {
         return Ok(crate::service::not_found_page());
     }
     check_scope(call, method)?;
@@ -147,7 +152,7 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Ans
     let offered = |verb: &str| {
         let verbs = call.kind.offer.verbs(false);
         if verbs.contains(&verb) {
-            check_media_types(call, method)
+            check_request(call, method)
         } else {
             Err(Failure::method_not_allowed())
         }
@@ -167,7 +172,7 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Ans
             read::get(call)
         }
         ("POST", false) if call.kind.offer == Offer::CreateOnly => {
-            check_media_types(call, method)?;
+            check_request(call, method)?;
             review::create(call)
         }
         ("POST", false) => {
@@ -189,20 +194,32 @@ pub(crate) async fn dispatch(call: &mut Call<'_>, method: &Method) -> Result<Ans
         }
         ("DELETE", false) => {
             offered("deletecollection")?;
-            delete::delete_collection(call)
+            delete::delete_collection(call).await
         }
         _ => Err(Failure::method_not_allowed()),
     }
 }
 
-/// Refuses what cannot be answered before anything is done (API-2, API-4).
-fn check_media_types(call: &Call<'_>, method: &Method) -> Result<(), Failure> {
+/// Refuses what cannot be answered, or names nothing, before anything is done (API-2, API-4).
+fn check_request(call: &Call<'_>, method: &Method) -> Result<(), Failure> {
     if call.kind.custom.is_none() {
         if method == Method::PATCH && !patch::BUILT_IN.contains(&call.media_type()) {
             return Err(Failure::unsupported_patch_type());
         }
         let is_collection = method == Method::GET && call.path.name.is_none();
         negotiation::check_media_types(call.header(header::ACCEPT), is_collection)?;
+    }
+    let name = call.path.name.as_deref().unwrap_or_default();
+    let problem = match name {
+        "." | ".." => Some(format!("may not be '{name}'")),
+        name if name.contains('%') => Some("may not contain '%'".to_owned()),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        let name = gofmt::quote(name);
+        return Err(Failure::bad_request(format!(
+            "Name parameter invalid: {name}: {problem}"
+        )));
     }
     call.accepted().map(drop)
 }
@@ -214,10 +231,18 @@ fn check_scope(call: &Call<'_>, method: &Method) -> Result<(), Failure> {
         if across && (method == Method::GET || call.kind.offer == Offer::CreateOnly) {
             return Ok(());
         }
-        if across && (method == Method::POST || method == Method::DELETE) {
-            return Err(Failure::method_not_allowed());
-        }
+        return Err(if across {
+            Failure::method_not_allowed()
+        } else {
+            Failure::unknown_resource()
+        });
+    }
+    if call.kind.offer == Offer::CreateOnly && call.path.name.is_some() {
         return Err(Failure::unknown_resource());
+    }
+    // The prefix `watch/` only reads.
+    if call.path.watch && method != Method::GET {
+        return Err(Failure::method_not_allowed());
     }
     if !call.kind.namespaced && call.path.namespace.is_some() {
         return Err(Failure::unknown_resource());
@@ -233,7 +258,11 @@ fn subresource_call(call: &mut Call<'_>, method: &Method, subresource: &str) -> 
         subresource
     };
     let Some(row) = call.kind.subresource(subresource) else {
-        return Err(Failure::unknown_resource());
+        return Err(if call.kind.custom.is_some() {
+            call.not_found()
+        } else {
+            Failure::unknown_resource()
+        });
     };
     let verb = match method.as_str() {
         "GET" => "get",
@@ -246,7 +275,7 @@ fn subresource_call(call: &mut Call<'_>, method: &Method, subresource: &str) -> 
         return Err(Failure::method_not_allowed());
     }
     if !matches!(subresource, "log" | "exec" | "attach" | "portforward") {
-        check_media_types(call, method)?;
+        check_request(call, method)?;
     }
     let scope = match subresource {
         "scale" => return scale::scale(call, method),
@@ -392,25 +421,11 @@ impl Call<'_> {
         kind: &'static str,
         mut errors: Vec<FieldError>,
     ) -> Result<WriteOptions, Failure> {
-        let dry_run = self.dry_run(&mut errors);
-        let field_validation = match self.query.get("fieldValidation") {
-            "" | "Warn" => FieldValidation::Warn,
-            "Ignore" => FieldValidation::Ignore,
-            "Strict" => FieldValidation::Strict,
-            other => {
-                errors.push(field_error(
-                    FieldErrorKind::NotSupported,
-                    "fieldValidation",
-                    format!("{other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""),
-                ));
-                FieldValidation::Warn
-            }
-        };
         let manager = self.query.get("fieldManager");
         if manager.len() > 128 {
             let detail = "may not be more than 128 bytes".to_owned();
             errors.push(field_error(FieldErrorKind::TooLong, "fieldManager", detail));
-        } else if let Some((position, odd)) = manager.char_indices().find(|(_, letter)| letter.is_control()) {
+        } else if let Some((position, odd)) = manager.char_indices().find(|(_, c)| !gofmt::is_print(*c)) {
             let code = u32::from(odd);
             let detail = format!(
                 "{}: invalid character U+{code:04X} (at position {position})",
@@ -418,6 +433,24 @@ impl Call<'_> {
             );
             errors.push(field_error(FieldErrorKind::Invalid, "fieldManager", detail));
         }
+        let dry_run = self.dry_run(&mut errors);
+        let field_validation = match self.query.get("fieldValidation") {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                let detail = format!(
+                    "{}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+                    gofmt::quote(other)
+                );
+                errors.push(field_error(
+                    FieldErrorKind::NotSupported,
+                    "fieldValidation",
+                    detail,
+                ));
+                FieldValidation::Warn
+            }
+        };
         if errors.is_empty() {
             Ok(WriteOptions {
                 dry_run,
@@ -430,11 +463,7 @@ impl Call<'_> {
 
     /// Whether the query asks for a dry run.
     pub(crate) fn dry_run(&self, errors: &mut Vec<FieldError>) -> bool {
-        let values: Vec<&str> = self
-            .query
-            .all("dryRun")
-            .filter(|value| !value.is_empty())
-            .collect();
+        let values: Vec<&str> = self.query.all("dryRun").collect();
         check_dry_run(&values, errors)
     }
 
@@ -456,6 +485,8 @@ impl Call<'_> {
                 self.duplicates = duplicates;
                 Ok(object)
             }
+            // Nothing is an object without members.
+            Ok((Value::Null, _)) => Ok(Value::Object(serde_json::Map::new())),
             Ok(_) => Err(self.undecodable("the body must be an object")),
             Err(error) => Err(self.undecodable(&error)),
         }

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{DecodeError, Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     registry::Kind,
     render::{ListMeta, served},
+    request::parse_version,
     selector::{FieldSelector, LabelSelector},
     server::Core,
     status::Failure,
@@ -20,20 +21,11 @@ use crate::{
 const FRESHNESS_WAIT: Duration = Duration::from_secs(3);
 
 pub(crate) fn get(call: &Call<'_>) -> Result<Answer, Failure> {
-    if matches!(call.path.name.as_deref(), Some("." | "..")) {
-        return Err(Failure::bad_request("resource name may not be '.' or '..'"));
-    }
     let version = call.query.get("resourceVersion");
-    if !version.is_empty() && version.parse::<u64>().is_err() {
-        return Err(Failure::unmapped(invalid_version(version)));
+    if !version.is_empty() {
+        parse_version(version).map_err(Failure::unmapped)?;
     }
     call.answer_object(200, &Written::Stored(call.current()?))
-}
-
-fn invalid_version(version: &str) -> String {
-    format!(
-        "resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
-    )
 }
 
 /// Label and field selectors of a request.
@@ -91,23 +83,37 @@ impl Filter {
     }
 }
 
-/// Place at which a paged list goes on; opaque to clients (API-192, API-193).
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Place at which a paged list goes on; opaque to clients (API-192, API-193). Of the form that kube-apiserver uses, so
+/// that a token of elsewhere is refused for the same reasons.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Token {
-    /// Revision of the first page; absent: go on with the present state (API-197).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
-    namespace: String,
-    name: String,
+    v: String,
+    /// Revision of the first page; negative: go on with the present state (API-197).
+    rv: i64,
+    /// The first key that is possible, relative to the collection: the last one with a NUL.
+    start: String,
+}
+
+/// A decoded token: the key to go on after, and the revision of the list.
+struct Place {
+    after: Key,
+    at: At,
 }
 
 impl Token {
-    fn after(key: &Key, revision: Option<Revision>) -> Self {
+    const VERSION: &str = "meta.k8s.io/v1";
+
+    fn after(key: &Key, namespace: Option<&str>, revision: Option<Revision>) -> Self {
+        let name = &key.name;
         Self {
-            revision: revision.map(|revision| revision.0),
-            namespace: key.namespace.to_string(),
-            name: key.name.to_string(),
+            v: Self::VERSION.to_owned(),
+            rv: revision.map_or(-1, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX)),
+            start: if namespace.is_some() || key.namespace.is_empty() {
+                format!("{name}\0")
+            } else {
+                format!("{}/{name}\0", key.namespace)
+            },
         }
     }
 
@@ -115,18 +121,48 @@ impl Token {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
-    fn decode(text: &str) -> Result<Self, Failure> {
-        URL_SAFE_NO_PAD
-            .decode(text)
-            .ok()
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .ok_or_else(|| {
-                Failure::bad_request("invalid continue token: continue key is not valid: unknown form")
-            })
-    }
-
-    fn key(&self) -> Key {
-        Key::new(&self.namespace, &self.name)
+    fn decode(text: &str, namespace: Option<&str>) -> Result<Place, Failure> {
+        let invalid = |problem: &str| {
+            Failure::bad_request(format!(
+                "invalid continue token: continue key is not valid: {problem}"
+            ))
+        };
+        let json = URL_SAFE_NO_PAD.decode(text).map_err(|error| match error {
+            DecodeError::InvalidByte(at, _) => invalid(&format!("illegal base64 data at input byte {at}")),
+            _ => invalid("illegal base64 data at input byte 0"),
+        })?;
+        let Self { v, rv, start } = serde_json::from_slice::<Option<Self>>(&json)
+            .map_err(|error| invalid(&error.to_string()))?
+            .unwrap_or_default();
+        if v != Self::VERSION {
+            return Err(invalid(&format!(
+                "server does not recognize this encoded version {v}"
+            )));
+        }
+        if rv == 0 {
+            return Err(invalid(&format!(
+                "incorrect encoded start resourceVersion (version {v})"
+            )));
+        }
+        if start.is_empty() {
+            return Err(invalid(&format!("encoded start key empty (version {v})")));
+        }
+        let key = start.strip_prefix('/').unwrap_or(&start);
+        if key
+            .split('/')
+            .any(|part| matches!(part.trim_end_matches('\0'), "" | "." | ".."))
+        {
+            return Err(invalid(&start));
+        }
+        let key = key.trim_end_matches('\0');
+        let (own, name) = match namespace {
+            Some(namespace) => (namespace, key),
+            None => key.split_once('/').unwrap_or(("", key)),
+        };
+        Ok(Place {
+            after: Key::new(own, name),
+            at: u64::try_from(rv).map_or(At::Now, |revision| At::Exactly(Revision(revision))),
+        })
     }
 }
 
@@ -142,27 +178,8 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Answer, Failure> {
     let limit = limit(call)?;
     call.query.integer("timeoutSeconds")?;
     check_options(call)?;
-    let token = match call.query.get("continue") {
-        "" => None,
-        text => Some(Token::decode(text)?),
-    };
-    let version = call.query.get("resourceVersion");
-    if token.is_some() && !matches!(version, "" | "0") {
-        return Err(Failure::bad_request(
-            "specifying resource version is not allowed when using continue",
-        ));
-    }
-    let at = match &token {
-        Some(Token {
-            revision: Some(revision),
-            ..
-        }) => At::Exactly(Revision(*revision)),
-        Some(_) => At::Now,
-        None => freshness(call, limit.is_some()).await?,
-    };
-    let after = token.as_ref().map(Token::key);
-    let page = read(call, &at, after.as_ref()).map_err(|error| expired(call, error, after.as_ref()))?;
-    let (objects, meta) = select(page, &filter, limit);
+    let page = page(call, limit).await?;
+    let (objects, meta) = select(page, &filter, call.path.namespace.as_deref(), limit);
     let body = view.list(&objects, &meta);
     Ok(Answer::Full {
         code: 200,
@@ -171,24 +188,40 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Answer, Failure> {
     })
 }
 
-/// All objects that a collection request names, in list order; for deletions.
-pub(crate) fn selected(call: &Call<'_>) -> Result<(Vec<Arc<Object>>, Revision), Failure> {
+/// Objects that a deletion of a collection names, in list order, and the metadata of their list.
+pub(crate) async fn selected(call: &Call<'_>) -> Result<(Vec<Arc<Object>>, ListMeta), Failure> {
     let filter = Filter::parse(call)?;
-    let page = call
-        .core
-        .store
-        .list(&call.kind.table, call.path.namespace.as_deref(), None);
-    let objects = page
-        .objects
-        .into_iter()
-        .filter(|object| filter.matches(object))
-        .collect();
-    Ok((objects, page.revision))
+    let limit = limit(call)?;
+    check_options(call)?;
+    let page = page(call, limit).await?;
+    Ok(select(page, &filter, call.path.namespace.as_deref(), limit))
+}
+
+/// The objects from which a list is made, at the version and from the place that the request names.
+async fn page(call: &Call<'_>, limit: Option<usize>) -> Result<Page, Failure> {
+    let namespace = call.path.namespace.as_deref();
+    let token = call.query.get("continue");
+    if token.is_empty() {
+        let at = freshness(call, limit.is_some()).await?;
+        return read(call, &at, None).map_err(|error| expired(call, error, None));
+    }
+    let place = Token::decode(token, namespace)?;
+    if !matches!(call.query.get("resourceVersion"), "" | "0") {
+        return Err(Failure::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
+    }
+    let after = Some(&place.after);
+    read(call, &place.at, after).map_err(|error| expired(call, error, after))
 }
 
 fn limit(call: &Call<'_>) -> Result<Option<usize>, Failure> {
     let limit = call.query.integer("limit")?.filter(|limit| *limit > 0);
-    Ok(limit.and_then(|limit| usize::try_from(limit).ok()))
+    // What may come from a cache comes as a whole (API-195).
+    let from_cache = call.query.get("resourceVersion") == "0";
+    Ok(limit
+        .filter(|_| !from_cache)
+        .and_then(|limit| usize::try_from(limit).ok()))
 }
 
 fn read(call: &Call<'_>, at: &At, after: Option<&Key>) -> Result<Page, ReadError> {
@@ -215,12 +248,17 @@ fn expired(call: &Call<'_>, error: ReadError, after: Option<&Key>) -> Failure {
                 "The provided continue parameter is too old to display a consistent list result of {resource}. \
                  Continue with the token in this answer for the rest of the present state, or start over without one."
             ))
-            .continuing(&Token::after(key, None).encode())
+            .continuing(&Token::after(key, call.path.namespace.as_deref(), None).encode())
         }
     }
 }
 
-fn select(page: Page, filter: &Filter, limit: Option<usize>) -> (Vec<Arc<Object>>, ListMeta) {
+fn select(
+    page: Page,
+    filter: &Filter,
+    namespace: Option<&str>,
+    limit: Option<usize>,
+) -> (Vec<Arc<Object>>, ListMeta) {
     let mut meta = ListMeta {
         revision: page.revision,
         ..ListMeta::default()
@@ -228,17 +266,17 @@ fn select(page: Page, filter: &Filter, limit: Option<usize>) -> (Vec<Arc<Object>
     let total = page.objects.len();
     let mut selected: Vec<Arc<Object>> = Vec::new();
     for (index, object) in page.objects.into_iter().enumerate() {
-        if !filter.matches(&object) {
-            continue;
-        }
+        // Whether anything of the rest is selected is left to the next page.
         if limit.is_some_and(|limit| selected.len() >= limit) {
             meta.continue_token = selected
                 .last()
-                .map(|last| Token::after(&last.key, Some(page.revision)).encode());
+                .map(|last| Token::after(&last.key, namespace, Some(page.revision)).encode());
             meta.remaining = filter.is_empty().then_some(total - index);
             break;
         }
-        selected.push(object);
+        if filter.matches(&object) {
+            selected.push(object);
+        }
     }
     (selected, meta)
 }
@@ -250,9 +288,8 @@ async fn freshness(call: &Call<'_>, limited: bool) -> Result<At, Failure> {
     if version.is_empty() {
         return Ok(At::Now);
     }
-    let revision: u64 = version
-        .parse()
-        .map_err(|_| Failure::bad_request(invalid_version(version)))?;
+    let revision = parse_version(version)
+        .map_err(|problem| Failure::bad_request(format!("invalid resource version: {problem}")))?;
     if revision == 0 {
         return Ok(At::Now);
     }

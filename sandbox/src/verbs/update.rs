@@ -12,6 +12,7 @@ use crate::{
     crd, defaults, json, prepare,
     registry::VersionCheck,
     render::served,
+    request::parse_version,
     services,
     status::Failure,
     store::{Object, WriteError},
@@ -94,11 +95,7 @@ pub(crate) fn update(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failur
 fn sent_version(sent: &Value) -> Result<Option<u64>, Failure> {
     match json::text(sent, &["metadata", "resourceVersion"]) {
         "" | "0" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            Failure::unmapped(format!(
-                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
-        }),
+        text => parse_version(text).map(Some).map_err(Failure::unmapped),
     }
 }
 

@@ -11,10 +11,11 @@ use crate::{
     negotiation::Encoding,
     protobuf,
     render::View,
+    request::parse_version,
     server::Core,
     status::Failure,
     store::{Change, ChangeKind, Object, ReadError, Revision},
-    validate::FieldErrorKind,
+    validate::{FieldErrorKind, gofmt::quote},
     verbs::{Answer, Call, field_error, read::Filter},
 };
 
@@ -23,6 +24,8 @@ pub(crate) type WatchStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// Time between bookmarks (kube-apiserver 1.36: about a minute, API-235).
 const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
+/// Longest time a client can ask for; beyond that the clock would overflow.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// Changes read from the history at once.
 const BATCH: usize = 256;
 
@@ -72,13 +75,14 @@ pub(crate) fn watch(call: &Call<'_>) -> Result<Answer, Failure> {
     if let Some(name) = &call.path.name {
         filter = filter.named(name)?;
     }
+    call.query.integer("limit")?;
     let start = start(call)?;
     let timeout = match call
         .query
         .integer("timeoutSeconds")?
         .filter(|seconds| *seconds > 0)
     {
-        Some(seconds) => Duration::from_secs(seconds.unsigned_abs()),
+        Some(seconds) => Duration::from_secs(seconds.unsigned_abs()).min(LONGEST),
         // Half an hour to an hour, so that watches do not all end together (API-239).
         None => Duration::from_secs(call.core.random(|random| random.u64(1800..3600))),
     };
@@ -144,31 +148,28 @@ fn start(call: &Call<'_>) -> Result<Start, Failure> {
     let initial = call.query.optional_flag("sendInitialEvents");
     let field = "resourceVersionMatch";
     let mut errors = Vec::new();
-    match initial {
-        Some(_) if matching != "NotOlderThan" => {
-            let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            errors.push(field_error(FieldErrorKind::Forbidden, field, detail));
-            if !matching.is_empty() {
-                let detail = format!("{matching:?}: supported values: \"NotOlderThan\"");
-                errors.push(field_error(FieldErrorKind::NotSupported, field, detail));
-            }
-        }
-        None if !matching.is_empty() => {
-            let detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            errors.push(field_error(FieldErrorKind::Forbidden, field, detail));
-        }
-        _ => {}
+    let mut forbid = |detail: &str| errors.push(field_error(FieldErrorKind::Forbidden, field, detail));
+    // Upstream asks for NotOlderThan itself where a watch starts without a version.
+    let matched = !matching.is_empty() || version.is_empty() && initial.is_none();
+    if initial.is_some() && matching != "NotOlderThan" {
+        forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if initial.is_none() && !matching.is_empty() {
+        forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    }
+    if matched && !call.query.get("continue").is_empty() {
+        forbid("resourceVersionMatch is forbidden when continue is provided");
+    }
+    if !matches!(matching, "" | "NotOlderThan") {
+        let detail = format!("{}: supported values: \"NotOlderThan\"", quote(matching));
+        errors.push(field_error(FieldErrorKind::NotSupported, field, detail));
     }
     if !errors.is_empty() {
         return Err(Failure::invalid_option("ListOptions", &errors));
     }
     let revision: u64 = match version {
         "" => 0,
-        text => text.parse().map_err(|_| {
-            Failure::unmapped(format!(
-                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
-        })?,
+        text => parse_version(text).map_err(Failure::unmapped)?,
     };
     Ok(match (initial, revision) {
         (Some(true), _) => Start::State {
@@ -201,7 +202,9 @@ impl Watch {
             return;
         }
         if std::mem::take(&mut self.mark_end) {
-            self.ready.push_back(self.view.bookmark(self.cursor, true));
+            let line = self.view.bookmark(self.cursor, true, self.is_first);
+            self.is_first = false;
+            self.ready.push_back(line);
             return;
         }
         self.signal.borrow_and_update();
@@ -249,7 +252,9 @@ impl Watch {
         {
             self.cursor = complete;
         }
-        self.ready.push_back(self.view.bookmark(self.cursor, false));
+        let line = self.view.bookmark(self.cursor, false, self.is_first);
+        self.is_first = false;
+        self.ready.push_back(line);
     }
 
     fn push(&mut self, event: &str, object: &Object) {
