@@ -217,5 +217,5 @@ async fn api_470_api_471_api_473_what_nodes_would_answer() {
     let message = http.get(&format!("{PODS}/p/exec")).await.failure().2;
     assert_eq!(message, "pod p does not have a host assigned");
     let token = "/api/v1/namespaces/default/serviceaccounts/default/token";
-    assert_eq!(http.post(token, &json!({})).await.failure().0, 501);
+    assert_eq!(http.post(token, &json!({})).await.failure().0, 404);
 }
