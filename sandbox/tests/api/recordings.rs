@@ -41,37 +41,60 @@ struct Case {
     content: Value,
 }
 
-/// What a server has to be to answer a case.
-#[derive(Default)]
-struct Plane {
-    /// The history up to now is gone.
-    compacted: bool,
-    /// Served over TLS, the caller has a client certificate of group system:masters.
-    tls: bool,
-    /// Roles are enforced; without TLS the caller is the administrator by a bearer token.
-    rbac: bool,
-    /// Pods get a service account, and namespaces the account `default`.
-    service_accounts: bool,
-}
+/// The capabilities that a case asks of its server, by the names of the table in the README of the recordings.
+struct Plane<'a>(Vec<&'a str>);
 
 /// The administrator's token where roles are enforced.
 const TOKEN: &str = "recorder";
 
-impl Plane {
-    /// The server that has all capabilities a case asks for (the table in the README of the recordings).
-    fn for_case(case: &Value) -> Result<Self, String> {
-        let mut plane = Self::default();
+/// Every server has these.
+const ALWAYS: &[&str] = &[
+    "no-controllers",
+    "exclusive",
+    "service-cidr:10.0.0.0/16",
+    "protobuf",
+];
+/// What a server can be made to have.
+const POSSIBLE: &[&str] = &[
+    "rv-1-expired",
+    "client-cert",
+    "rbac",
+    "token",
+    "admission:ServiceAccount",
+];
+
+impl<'a> Plane<'a> {
+    fn for_case(case: &'a Value) -> Result<Self, String> {
+        let mut plane = Vec::new();
         for capability in case["requires"].as_array().into_iter().flatten() {
-            match capability.as_str().unwrap_or_default() {
-                "no-controllers" | "exclusive" | "service-cidr:10.0.0.0/16" | "protobuf" => {}
-                "rv-1-expired" => plane.compacted = true,
-                "client-cert" => plane.tls = true,
-                "rbac" | "token" => plane.rbac = true,
-                "admission:ServiceAccount" => plane.service_accounts = true,
-                other => return Err(format!("the server lacks the capability {other}")),
+            let capability = capability.as_str().unwrap_or_default();
+            if POSSIBLE.contains(&capability) {
+                plane.push(capability);
+            } else if !ALWAYS.contains(&capability) {
+                return Err(format!("the server lacks the capability {capability}"));
             }
         }
-        Ok(plane)
+        Ok(Self(plane))
+    }
+
+    /// The history up to now is gone.
+    fn is_compacted(&self) -> bool {
+        self.0.contains(&"rv-1-expired")
+    }
+
+    /// Served over TLS, the caller has a client certificate of group system:masters.
+    fn has_tls(&self) -> bool {
+        self.0.contains(&"client-cert")
+    }
+
+    /// Roles are enforced; without TLS the caller is the administrator by a bearer token.
+    fn has_rbac(&self) -> bool {
+        self.0.contains(&"rbac") || self.0.contains(&"token")
+    }
+
+    /// Pods get a service account, and namespaces the account `default`.
+    fn has_service_accounts(&self) -> bool {
+        self.0.contains(&"admission:ServiceAccount")
     }
 }
 
@@ -82,25 +105,25 @@ async fn differences(case: &Case) -> Vec<String> {
         Err(lack) => return vec![lack],
     };
     let config = Config {
-        rbac: plane.rbac,
-        admin_token: plane.rbac.then(|| TOKEN.to_owned()),
-        service_account_admission: plane.service_accounts,
+        rbac: plane.has_rbac(),
+        admin_token: plane.has_rbac().then(|| TOKEN.to_owned()),
+        service_account_admission: plane.has_service_accounts(),
         ..Config::default()
     };
     let server = match Server::start(config) {
         Ok(server) => server,
         Err(error) => return vec![format!("start the server: {error}")],
     };
-    if plane.compacted {
+    if plane.is_compacted() {
         server.compact();
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let certificates = plane.tls.then(|| Certificates::generate(&[]).unwrap());
+    let certificates = plane.has_tls().then(|| Certificates::generate(&[]).unwrap());
     let tls = certificates
         .as_ref()
         .map(|certificates| certificates.server_config().unwrap());
-    let token = Some(TOKEN).filter(|_| plane.rbac && !plane.tls);
+    let token = Some(TOKEN).filter(|_| plane.has_rbac() && !plane.has_tls());
     let client = Client::new(address, certificates.as_ref(), token);
     let accounts = service_accounts::Config {
         default_account: true,
@@ -116,7 +139,7 @@ async fn differences(case: &Case) -> Vec<String> {
     };
     tokio::select! {
         found = answered => found,
-        () = service_accounts::run(server.client(), accounts, stop.clone()), if plane.service_accounts => {
+        () = service_accounts::run(server.client(), accounts, stop.clone()), if plane.has_service_accounts() => {
             vec!["the default accounts ended".to_owned()]
         }
         ended = server.serve(listener, tls, stop.clone()) => vec![format!("the server ended: {ended:?}")],
