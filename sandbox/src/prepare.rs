@@ -16,7 +16,6 @@ const SERVER_OWNED: &[&str] = &[
     "creationTimestamp",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
-    "generateName",
     "generation",
     "name",
     "namespace",
@@ -56,6 +55,9 @@ pub(crate) fn keep_metadata(kind: &Kind, old: &Value, new: &mut Value, scope: Sc
     }
     for member in SERVER_OWNED {
         json::copy_member(old, new, &["metadata"], member);
+    }
+    if !is_blank(json::at(old, &["metadata", "generateName"])) {
+        json::copy_member(old, new, &["metadata"], "generateName");
     }
     match scope {
         // API-547.

@@ -5,6 +5,25 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Node, Scalar, Shape};
 
+/// Adds to an object what its type always has.
+pub(super) fn complete(node: Node<'_>, object: &mut Value) {
+    add(object, self::object(node));
+}
+
+fn add(object: &mut Value, empty: Value) {
+    let (Value::Object(members), Value::Object(empty)) = (object, empty) else {
+        return;
+    };
+    for (name, value) in empty {
+        match members.get_mut(&name) {
+            Some(known) => add(known, value),
+            None => {
+                members.insert(name, value);
+            }
+        }
+    }
+}
+
 /// What a struct has when nothing in it is set: structs that are no pointers, and zero values that JSON shows.
 pub(super) fn object(node: Node<'_>) -> Value {
     let mut members = Map::new();
@@ -12,12 +31,13 @@ pub(super) fn object(node: Node<'_>) -> Value {
         let facts = &field.facts;
         let zero = match child.shape() {
             Shape::Struct { .. } if !facts.pointer => Some(object(child)),
+            Shape::Scalar(Scalar::Time | Scalar::MicroTime) if !facts.pointer => Some(Value::Null),
             Shape::Scalar(scalar) if facts.kept && !facts.pointer => Some(match scalar {
                 Scalar::String | Scalar::Bytes => Value::from(""),
                 Scalar::Quantity => Value::from("0"),
                 Scalar::Integer | Scalar::Number | Scalar::IntOrString => Value::from(0),
                 Scalar::Boolean => Value::from(false),
-                Scalar::Time | Scalar::MicroTime => Value::Null,
+                Scalar::Time | Scalar::MicroTime => continue,
             }),
             _ if facts.kept => Some(Value::Null),
             _ => None,

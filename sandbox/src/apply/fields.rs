@@ -347,8 +347,7 @@ impl Set {
             .map(|branch| {
                 let (named, child) = match (&branch.element, &shape, node) {
                     (Element::Field(name), Some(Shape::Struct { .. }), Some(node)) => {
-                        let child = node.field(name);
-                        (child.is_some(), child)
+                        (node.facts(name).is_some(), node.field(name))
                     }
                     (Element::Field(_), Some(Shape::Map { values, .. }), _) => (false, Some(*values)),
                     (Element::Key(_), Some(Shape::List { items, .. }), _) => (false, Some(*items)),

@@ -18,7 +18,7 @@ const MAX_UPDATE_ENTRIES: usize = 10;
 /// Manager of merged entries.
 const ANCIENT: &str = "ancient-changes";
 /// Manager of what an object has before somebody applies to it for the first time (API-301).
-const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+pub(super) const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// How a manager writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,12 +36,10 @@ pub(crate) struct Writer {
     pub(crate) subresource: String,
 }
 
-/// The versions in which objects of a kind can be seen.
+/// The versions in which objects of a kind can be seen. They differ in their types only: nothing is converted.
 pub(crate) trait Versions {
     /// The type of the objects in a version; `None` if the kind has no such version.
     fn node(&self, api_version: &str) -> Option<Node<'_>>;
-    /// The object, which is in version `from`, in version `to`.
-    fn convert<'a>(&self, object: &'a Value, from: &str, to: &str) -> Cow<'a, Value>;
     /// An object without content: the structs that objects of this version always have.
     fn empty(&self, api_version: &str) -> Value;
 }
@@ -199,16 +197,16 @@ enum FieldsType {
     FieldsV1,
 }
 
-/// Reads entries as the store holds them.
+/// Reads entries as the store holds them. Of two with the same identity the last one counts.
 pub(crate) fn parse(json: &[u8]) -> Vec<Entry> {
     let entries: Vec<Wire<'_>> = if json.is_empty() {
         Vec::new()
     } else {
         serde_json::from_slice(json).unwrap_or_default()
     };
-    entries
-        .into_iter()
-        .map(|wire| Entry {
+    let mut read: Vec<Entry> = Vec::with_capacity(entries.len() + 1);
+    for wire in entries {
+        let entry = Entry {
             writer: Writer {
                 manager: wire.manager.into_owned(),
                 api_version: wire.api_version.into_owned(),
@@ -219,16 +217,23 @@ pub(crate) fn parse(json: &[u8]) -> Vec<Entry> {
             fields: wire
                 .fields
                 .map_or_else(|| Fields::Read(Set::default()), Fields::Text),
-        })
-        .collect()
+        };
+        match read
+            .iter_mut()
+            .find(|known| known.is_of(&entry.writer, entry.operation))
+        {
+            Some(known) => *known = entry,
+            None => read.push(entry),
+        }
+    }
+    read
 }
 
 /// Reads entries that a client has sent and brings them into their canonical form; `None` if they are not valid.
 pub(crate) fn decode(sent: &Value) -> Option<Vec<Entry>> {
-    let mut entries = parse(sent.to_string().as_bytes());
-    if entries.len() != sent.as_array().map_or(0, Vec::len) {
-        return None;
-    }
+    let text = sent.to_string();
+    serde_json::from_str::<Vec<Wire<'_>>>(&text).ok()?;
+    let mut entries = parse(text.as_bytes());
     for entry in &mut entries {
         if entry.writer.api_version.is_empty() {
             return None;
@@ -283,8 +288,6 @@ pub(crate) fn same_but_times(one: &[Entry], two: &[Entry]) -> bool {
 /// The differences between two objects as each version shows them.
 struct Differences<'a, V> {
     versions: &'a V,
-    /// Version of `old` and `new`.
-    api_version: &'a str,
     old: &'a Value,
     new: &'a Value,
     reset: &'a Reset,
@@ -292,10 +295,9 @@ struct Differences<'a, V> {
 }
 
 impl<'a, V: Versions> Differences<'a, V> {
-    fn new(versions: &'a V, api_version: &'a str, old: &'a Value, new: &'a Value, reset: &'a Reset) -> Self {
+    fn new(versions: &'a V, old: &'a Value, new: &'a Value, reset: &'a Reset) -> Self {
         Self {
             versions,
-            api_version,
             old,
             new,
             reset,
@@ -316,9 +318,7 @@ impl<'a, V: Versions> Differences<'a, V> {
 
     fn compare(&self, api_version: &str) -> Option<(Difference, Set)> {
         let node = self.versions.node(api_version)?;
-        let old = self.versions.convert(self.old, self.api_version, api_version);
-        let new = self.versions.convert(self.new, self.api_version, api_version);
-        let difference = typed::compare(node, &old, &new);
+        let difference = typed::compare(node, self.old, self.new);
         let difference = Difference {
             changed: self.reset.strip(&difference.changed),
             removed: self.reset.strip(&difference.removed),
@@ -377,7 +377,7 @@ pub(crate) fn update<V: Versions>(
     reset: &Reset,
     now: &str,
 ) -> Vec<Entry> {
-    let mut differences = Differences::new(versions, &writer.api_version, old, new, reset);
+    let mut differences = Differences::new(versions, old, new, reset);
     let own = differences
         .at(&writer.api_version)
         .map(|(difference, _)| untracked(&difference.changed))
@@ -512,9 +512,9 @@ pub(crate) fn apply<V: Versions>(
         })
         .unwrap_or_default();
     if !last.0.is_empty() {
-        merged = prune(versions, &merged, &writer.api_version, &entries, &last);
+        merged = prune(versions, &merged, &entries, &last);
     }
-    let mut differences = Differences::new(versions, &writer.api_version, live, &merged, reset);
+    let mut differences = Differences::new(versions, live, &merged, reset);
     let mut conflicts = differences.conflicts(&entries, Some(index));
     if !force && !conflicts.is_empty() {
         let allowed = allowed();
@@ -574,16 +574,14 @@ pub(super) fn describe(entries: &[Entry], mut conflicts: Vec<(usize, Set)>) -> V
 fn prune<V: Versions>(
     versions: &V,
     merged: &Value,
-    api_version: &str,
     entries: &[Entry],
     (last, last_version): &(Set, String),
 ) -> Value {
     let Some(node) = versions.node(last_version) else {
         return merged.clone();
     };
-    let merged_then = versions.convert(merged, api_version, last_version);
     let last = last.with_named_fields(Some(node));
-    let mut pruned = typed::remove(node, &merged_then, &last);
+    let mut pruned = typed::remove(node, merged, &last);
 
     // What others own comes back, seen in each version that somebody writes in.
     let mut owned: Vec<(&str, Set)> = vec![(last_version, Set::default())];
@@ -595,23 +593,18 @@ fn prune<V: Versions>(
             None => owned.push((version, set.into_owned())),
         }
     }
+    let named = |node: Node<'_>, value: &Value| typed::fields_of(node, value).with_named_fields(Some(node));
     for (version, owned) in owned {
         let Some(node) = versions.node(version) else {
             continue;
         };
-        let all = versions.convert(&merged_then, last_version, version);
-        let rest = versions.convert(&pruned, last_version, version).into_owned();
-        let named = |value: &Value| typed::fields_of(node, value).with_named_fields(Some(node));
-        let gone = named(&all).difference(&named(&rest).union(&owned.with_named_fields(Some(node))));
-        let kept = typed::remove(node, &all, &gone);
-        pruned = versions.convert(&kept, version, last_version).into_owned();
+        let kept = named(node, &pruned).union(&owned.with_named_fields(Some(node)));
+        pruned = typed::remove(node, merged, &named(node, merged).difference(&kept));
     }
 
     // So does what went along without having been applied.
-    let named = |value: &Value| typed::fields_of(node, value).with_named_fields(Some(node));
-    let gone = named(&merged_then)
-        .difference(&named(&pruned))
+    let gone = named(node, merged)
+        .difference(&named(node, &pruned))
         .intersection(&last);
-    let result = typed::remove(node, &merged_then, &gone);
-    versions.convert(&result, last_version, api_version).into_owned()
+    typed::remove(node, merged, &gone)
 }

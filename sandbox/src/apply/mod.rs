@@ -17,7 +17,7 @@ pub(crate) mod managers;
 pub(crate) mod scale;
 pub(crate) mod typed;
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -26,7 +26,7 @@ use self::{
     managers::{Application, Applied, Entry, Reset, Versions, Writer},
 };
 use crate::{
-    event, json,
+    json,
     names::Gvr,
     registry::{Kind, Kinds},
     schema::Node,
@@ -121,6 +121,10 @@ impl Served {
             return Some(&self.kind);
         }
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        // Upstream converts within a group only: a write to an Event in one group drops the entries of the other.
+        if group != self.kind.resource.group {
+            return None;
+        }
         let kind = self.kinds.get(group, version, &self.kind.resource.resource)?;
         (kind.table == self.kind.table).then_some(kind)
     }
@@ -129,15 +133,6 @@ impl Served {
 impl Versions for Served {
     fn node(&self, api_version: &str) -> Option<Node<'_>> {
         self.version(api_version)?.node()
-    }
-
-    fn convert<'a>(&self, object: &'a Value, from: &str, to: &str) -> Cow<'a, Value> {
-        let is_new_event = |version: &str| self.version(version).is_some_and(|kind| kind.is_new_event);
-        match (is_new_event(from), is_new_event(to)) {
-            (false, true) => Cow::Owned(event::to_new(object.clone())),
-            (true, false) => Cow::Owned(event::to_core(object.clone())),
-            _ => Cow::Borrowed(object),
-        }
     }
 
     fn empty(&self, api_version: &str) -> Value {
@@ -299,7 +294,18 @@ pub(crate) fn draft_of_status(
         kinds,
     };
     let reset = reset(&versions.kind, "status");
-    let entries = managers::update(&versions, entries, &writer, (old, new), &reset, &core.timestamp());
+    let mut old = old.clone();
+    if let Some(node) = versions.kind.node() {
+        empty::complete(node, &mut old);
+    }
+    let entries = managers::update(
+        &versions,
+        entries,
+        &writer,
+        (&old, new),
+        &reset,
+        &core.timestamp(),
+    );
     Draft::with_managed_fields(new, Ownership::of(Some(current), entries).json())
 }
 
@@ -322,12 +328,7 @@ pub(crate) fn apply(
             writer.api_version, call.kind.gk.kind
         )));
     };
-    if let Some(why) = typed::check(node, config, false) {
-        return Err(Failure::unmapped(format!(
-            "failed to create typed patch object ({}): {why}",
-            shown(call, config)
-        )));
-    }
+    check(node, config, || shown(call, config))?;
     let empty = versions.empty(&writer.api_version);
     let live = live.unwrap_or(&empty);
     let entries = managers::parse(current.map_or(&[][..], Object::managed_fields));
@@ -372,17 +373,28 @@ fn run(
     managers::apply(versions, entries, live, &application, allowed).map_err(|conflicts| conflict(&conflicts))
 }
 
+/// API-298.
+fn check(node: Node<'_>, config: &Value, shown: impl FnOnce() -> String) -> Result<(), Failure> {
+    typed::check(node, config, false).map_or(Ok(()), |why| {
+        Err(Failure::unmapped(format!(
+            "failed to create typed patch object ({}): {why}",
+            shown()
+        )))
+    })
+}
+
 /// As upstream names an object in messages: namespace and name as sent, and its kind.
 pub(crate) fn shown(call: &Call<'_>, config: &Value) -> String {
-    let text = |member: &str| json::text(config, &["metadata", member]);
     let resource = &call.kind.resource;
+    shown_as(config, &resource.group, &resource.version, &call.kind.gk.kind)
+}
+
+fn shown_as(config: &Value, group: &str, version: &str, kind: &str) -> String {
+    let text = |member: &str| json::text(config, &["metadata", member]);
     format!(
-        "{}/{}; {}/{}, Kind={}",
+        "{}/{}; {group}/{version}, Kind={kind}",
         text("namespace"),
-        text("name"),
-        resource.group,
-        resource.version,
-        call.kind.gk.kind
+        text("name")
     )
 }
 

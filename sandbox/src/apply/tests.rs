@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -26,10 +24,6 @@ impl One {
 impl Versions for One {
     fn node(&self, api_version: &str) -> Option<Node<'_>> {
         (api_version == "v1").then_some(self.0)
-    }
-
-    fn convert<'a>(&self, object: &'a Value, _: &str, _: &str) -> Cow<'a, Value> {
-        Cow::Borrowed(object)
     }
 
     fn empty(&self, _: &str) -> Value {

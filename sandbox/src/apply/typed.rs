@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::fields::{Branch, Element, Literal, Set};
 use crate::{
-    schema::{ListType, Node, Scalar, Shape},
+    schema::{ListType, Node, Scalar, Shape, Untyped},
     validate::gofmt,
 };
 
@@ -60,6 +60,11 @@ enum Member<'a> {
 }
 
 impl<'a> Member<'a> {
+    /// Whether the member is one that the type names.
+    fn declares(self, name: &str) -> bool {
+        matches!(self, Self::Struct(node) if node.facts(name).is_some())
+    }
+
     fn node(self, name: &str) -> Option<Node<'a>> {
         match self {
             Self::Struct(node) => node.field(name),
@@ -77,6 +82,8 @@ fn walk<'a>(node: Node<'a>, values: [Option<&Value>; 2]) -> Walk<'a> {
             atomic: false,
             values,
         } => Walk::Members(Member::Map(values)),
+        // An object in any form belongs to one manager as a whole.
+        Shape::Untyped if node.untyped() == Some(Untyped::Raw) => Walk::Leaf,
         Shape::Untyped if is_any(Value::is_object) => Walk::Members(Member::Map(node)),
         Shape::List {
             list: list @ (ListType::Set | ListType::Map(_)),
@@ -327,9 +334,8 @@ fn collect(node: Node<'_>, value: &Value, found: &mut Found) {
                 let Some(child) = types.node(name) else { continue };
                 let mut below = Found::default();
                 collect(child, value, &mut below);
-                below.member |= matches!(types, Member::Map(_))
-                    || value.is_null()
-                    || value.as_object().is_some_and(Map::is_empty);
+                below.member |=
+                    !types.declares(name) || value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 below.put_below(&Element::Field(name.as_str().into()), found);
             }
         }
@@ -561,7 +567,7 @@ impl Check {
             return;
         }
         match node.shape() {
-            Shape::Untyped => {}
+            Shape::Untyped | Shape::Scalar(Scalar::IntOrString) => {}
             Shape::Scalar(scalar) => {
                 if let Some(wanted) = unfit(scalar, value) {
                     self.report(wanted);

@@ -315,7 +315,12 @@ pub(super) fn service_type(spec: &mut Object) {
         spec.entry("allocateLoadBalancerNodePorts")
             .or_insert_with(|| json!(true));
     }
-    if kind != "ExternalName" && list(spec, "clusterIPs").is_empty() && !text(spec, "clusterIP").is_empty() {
+}
+
+/// The first of the addresses is also in the list.
+pub(super) fn cluster_ips(spec: &mut Object) {
+    let is_external = text(spec, "type") == "ExternalName";
+    if !is_external && list(spec, "clusterIPs").is_empty() && !text(spec, "clusterIP").is_empty() {
         let address = spec.get("clusterIP").cloned();
         spec.insert("clusterIPs".to_owned(), json!([address]));
     }

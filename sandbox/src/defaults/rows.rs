@@ -270,6 +270,7 @@ pub(super) const KINDS: &[(&str, &str, &[Row])] = &[
         ],
     ),
     ("networking.k8s.io", "NetworkPolicy", NETWORK_POLICY),
+    ("storage.k8s.io", "CSIDriver", CSI_DRIVER),
     (
         "storage.k8s.io",
         "StorageClass",
@@ -348,6 +349,7 @@ const SERVICE: &[Row] = &[
     Row("spec.ports[*]", "protocol", Text("TCP")),
     Row("spec.ports[*]", "", Edit(code::target_port)),
     Row("spec", "", Edit(code::service_type)),
+    Row("spec", "", ServerEdit(code::cluster_ips)),
     Row(
         "spec",
         "internalTrafficPolicy",
@@ -583,6 +585,21 @@ const BUDGET: &[Row] = &[
     Row("status", "desiredHealthy", Number(0)),
     Row("status", "disruptionsAllowed", Number(0)),
     Row("status", "expectedPods", Number(0)),
+];
+
+/// kube-apiserver 1.36.
+const CSI_DRIVER: &[Row] = &[
+    Row("spec", "attachRequired", Flag(true)),
+    Row("spec", "podInfoOnMount", Flag(false)),
+    Row("spec", "storageCapacity", Flag(false)),
+    Row("spec", "requiresRepublish", Flag(false)),
+    Row("spec", "seLinuxMount", Flag(false)),
+    Row("spec", "fsGroupPolicy", Text("ReadWriteOnceWithFSType")),
+    Row(
+        "spec",
+        "volumeLifecycleModes",
+        From(|_| Some(vec!["Persistent"].into())),
+    ),
 ];
 
 /// API-348.

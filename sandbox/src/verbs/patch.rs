@@ -9,7 +9,7 @@ use crate::{
     render::typed,
     schema::Node,
     status::Failure,
-    validate::{FieldErrorKind, gofmt},
+    validate::{self, FieldErrorKind, gofmt},
     verbs::{
         Answer, Call, FieldValidation, WriteOptions,
         create::{check_namespace, check_type, create_object},
@@ -52,6 +52,7 @@ pub(crate) fn patch(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failure
         check_identity(call, &before, &after)?;
         let version = json::text(&after, &["metadata", "resourceVersion"]);
         let conditional = !matches!(version, "" | "0") && insists_on_version(kind, &body);
+        check_version(version)?;
         if conditional && version != current.revision.to_string() {
             return Err(Failure::stale(&call.kind.resource, &name));
         }
@@ -126,7 +127,7 @@ fn mentions_owners(patch: &Value) -> bool {
 
 /// Server-side apply (API-290 to API-299).
 fn apply_config(call: &mut Call<'_>, scope: Scope, options: WriteOptions) -> Result<Answer, Failure> {
-    let (config, problem) = read_config(call, &call.kind.gk, &call.kind.api_version())?;
+    let (config, problems) = read_config(call, &call.kind.gk, &call.kind.api_version())?;
     // The schema has refused what is unknown already.
     let quiet = WriteOptions {
         field_validation: FieldValidation::Ignore,
@@ -138,15 +139,17 @@ fn apply_config(call: &mut Call<'_>, scope: Scope, options: WriteOptions) -> Res
             if scope != Scope::Main {
                 return Err(call.not_found());
             }
-            return apply_to_nothing(call, &config, problem.as_deref(), quiet, options);
+            return apply_to_nothing(call, &config, &problems, quiet, options);
         };
         let live = crate::render::served(&call.kind, current.parse());
         let (new, ownership) = apply::apply(call, Some(&current), Some(&live), &config, scope.subresource())?;
-        report(call, problem.as_deref(), options)?;
+        report(call, &problems, options)?;
+        check_convertible(call, &config, &new)?;
         let new = typed(&call.kind, new);
         check_identity(call, &live, &new)?;
         let version = json::text(&new, &["metadata", "resourceVersion"]);
-        if version != current.revision.to_string() {
+        check_version(version)?;
+        if !matches!(version, "" | "0") && version != current.revision.to_string() {
             return Err(Failure::stale(&call.kind.resource, &name));
         }
         match change(call, &current, new, scope, quiet, Some(ownership)) {
@@ -164,14 +167,14 @@ pub(crate) fn read_config(
     call: &Call<'_>,
     gk: &GroupKind,
     api_version: &str,
-) -> Result<(Value, Option<String>), Failure> {
+) -> Result<(Value, Vec<String>), Failure> {
     if !call.core.config.managed_fields {
         return Err(Failure::of_patch(
             415,
             "server-side apply is off: the server does not record managed fields".to_owned(),
         ));
     }
-    let apply::body::Body { mut config, problem } = apply::body::parse(&call.body)
+    let apply::body::Body { mut config, problems } = apply::body::parse(&call.body)
         .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")))?;
     let (sent_version, sent_kind) = (
         json::text(&config, &["apiVersion"]),
@@ -188,20 +191,20 @@ pub(crate) fn read_config(
     }
     json::remove(&mut config, &[], "apiVersion");
     json::remove(&mut config, &[], "kind");
-    Ok((config, problem))
+    Ok((config, problems))
 }
 
 /// Creates what is applied to a name that does not exist yet.
 fn apply_to_nothing(
     call: &mut Call<'_>,
     config: &Value,
-    problem: Option<&str>,
+    problems: &[String],
     quiet: WriteOptions,
     options: WriteOptions,
 ) -> Result<Answer, Failure> {
     let name = call.path.name.clone().unwrap_or_default();
     let (new, ownership) = apply::apply(call, None, None, config, "")?;
-    report(call, problem, options)?;
+    report(call, problems, options)?;
     let uid = json::text(&new, &["metadata", "uid"]);
     if !uid.is_empty() {
         let cause = format!(
@@ -219,34 +222,56 @@ fn apply_to_nothing(
     if sent_name != name {
         return Err(wrong_name(sent_name, &name));
     }
+    check_convertible(call, config, &new)?;
     let new = typed(&call.kind, new);
     let written = create_object(call, new, quiet, Some(ownership))?;
     call.answer_object(201, &written)
 }
 
 /// API-39, API-40 for an apply.
-pub(crate) fn report(
-    call: &mut Call<'_>,
-    problem: Option<&str>,
-    options: WriteOptions,
-) -> Result<(), Failure> {
-    match (problem, options.field_validation) {
-        (Some(problem), FieldValidation::Strict) => Err(Failure::bad_request(format!(
-            "error strict decoding YAML: {problem}"
+pub(crate) fn report(call: &mut Call<'_>, problems: &[String], options: WriteOptions) -> Result<(), Failure> {
+    match options.field_validation {
+        FieldValidation::Strict if !problems.is_empty() => Err(Failure::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+            problems.join("\n  ")
         ))),
-        (Some(problem), FieldValidation::Warn) => {
-            call.warn(problem.to_owned());
+        FieldValidation::Warn => {
+            problems.iter().for_each(|problem| call.warn(problem.clone()));
             Ok(())
         }
-        _ => Ok(()),
+        FieldValidation::Strict | FieldValidation::Ignore => Ok(()),
     }
+}
+
+/// A resource version in a patched object has to be a number (API-41).
+fn check_version(version: &str) -> Result<(), Failure> {
+    if version.is_empty() || version.parse::<u64>().is_ok() {
+        return Ok(());
+    }
+    let shown = gofmt::quote(version);
+    Err(Failure::unmapped(format!(
+        "strconv.ParseUint: parsing {shown}: invalid syntax"
+    )))
+}
+
+/// The schema says less than the type: it does not know what a quantity or a time is.
+fn check_convertible(call: &Call<'_>, config: &Value, new: &Value) -> Result<(), Failure> {
+    if call.kind.custom.is_some() {
+        return Ok(());
+    }
+    validate::decode(&call.kind.gk, &mut new.clone())
+        .map(drop)
+        .map_err(|why| unconvertible(call, config, &why))
 }
 
 /// The merged object has a value that its type cannot hold.
 fn unconvertible(call: &Call<'_>, config: &Value, why: &str) -> Failure {
     Failure::unmapped(format!(
-        "failed to convert new object ({}) to proper version: {why}",
-        apply::shown(call, config)
+        "failed to convert new object ({}) to proper version: unable to convert unstructured object to {}, Kind={}: \
+         {why}",
+        apply::shown(call, config),
+        call.kind.api_version(),
+        call.kind.gk.kind
     ))
 }
 

@@ -48,8 +48,9 @@ pub(crate) fn scale(call: &mut Call<'_>, method: &Method) -> Result<Answer, Fail
                 patch::Format::Patch(kind) => Change::Patch(kind, patch::decode(call)?),
                 patch::Format::Apply => {
                     let scale = GroupKind::new("autoscaling", "Scale");
-                    let (config, problem) = patch::read_config(call, &scale, "autoscaling/v1")?;
-                    patch::report(call, problem.as_deref(), options)?;
+                    let (config, problems) = patch::read_config(call, &scale, "autoscaling/v1")?;
+                    apply::scale::check_config(&config)?;
+                    patch::report(call, &problems, options)?;
                     Change::Apply(config)
                 }
             };
@@ -76,7 +77,7 @@ pub(crate) fn scale(call: &mut Call<'_>, method: &Method) -> Result<Answer, Fail
         let count = |scale: &Value| json::at(scale, &["spec", "replicas"]).and_then(Value::as_i64);
         let live = count(&before).unwrap_or(0);
         let (replicas, ownership) = if let Change::Apply(config) = &input {
-            apply::scale::applied(call, &current, live, count(config), call.query.flag("force"))?
+            apply::scale::applied(call, &current, live, config, call.query.flag("force"))?
         } else {
             let replicas = count(&after).unwrap_or(0);
             (replicas, apply::scale::updated(call, &current, replicas != live))
