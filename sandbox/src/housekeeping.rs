@@ -17,11 +17,31 @@ mod graph;
 
 use std::sync::Arc;
 
-use kube::Client;
+use kube::{
+    Client,
+    api::{PatchParams, PostParams},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::token::Signer;
 use crate::clock::Clock;
+
+/// Field manager of everything that is written here.
+const MANAGER: &str = "kube-controller-manager";
+
+fn patching() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+fn posting() -> PostParams {
+    PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
 
 /// Which parts run. The default is all.
 #[derive(Clone, Debug)]

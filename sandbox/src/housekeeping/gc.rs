@@ -13,7 +13,7 @@ use futures::stream::{AbortHandle, BoxStream, FuturesUnordered, SelectAll};
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Event as EventObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, Preconditions, PropagationPolicy};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
@@ -28,6 +28,7 @@ use super::follow::{Followed, follow};
 use super::graph::{
     FOREGROUND, Graph, Identity, Known, ORPHAN, OwnerState, Stage, Touched, Uid, Verdict, verdict,
 };
+use super::{patching, posting};
 use crate::clock::Clock;
 
 /// Objects looked at at a time (kube-controller-manager 1.36).
@@ -573,7 +574,7 @@ impl Shared {
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         match self
             .api_of(identity)
-            .patch(&identity.name, &PatchParams::default(), &patch)
+            .patch(&identity.name, &patching(), &patch)
             .await
         {
             Ok(_) => Ok(Looked::Done),
@@ -687,7 +688,7 @@ impl Shared {
         let event: EventObject = serde_json::from_value(event)
             .map_err(|error| failed("encode event for", dependent, kube::Error::SerdeError(error)))?;
         let api: Api<EventObject> = Api::namespaced(self.client.clone(), namespace.unwrap_or("default"));
-        match api.create(&PostParams::default(), &event).await {
+        match api.create(&posting(), &event).await {
             Ok(_) => Ok(()),
             // An Event that is refused for good (a namespace that ends) does not hold up the collection.
             Err(kube::Error::Api(status)) if status.code < 429 => Ok(()),

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
@@ -20,6 +20,7 @@ use tracing::{debug, info};
 use super::backlog::Backlog;
 use super::discovery::{Catalogue, Served, discover};
 use super::follow::{Followed, follow};
+use super::{MANAGER, patching};
 use crate::clock::Clock;
 
 /// Namespaces that are emptied at a time.
@@ -344,10 +345,7 @@ impl End {
         }
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({ "status": { "conditions": conditions } }));
-        match api
-            .patch_status(&self.name, &PatchParams::default(), &patch)
-            .await
-        {
+        match api.patch_status(&self.name, &patching(), &patch).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             other => other.map(drop).map_err(self.failed("write the conditions of")),
         }
@@ -369,6 +367,7 @@ impl End {
             .map_err(self.failed("encode"))?;
         let request = http::Request::put(format!("/api/v1/namespaces/{}/finalize", self.name))
             .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::USER_AGENT, MANAGER)
             .body(body)
             .map_err(kube::Error::HttpError)
             .map_err(self.failed("encode"))?;

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::Patch;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
@@ -17,6 +17,7 @@ use tracing::debug;
 
 use super::backlog::Backlog;
 use super::follow::{Followed, follow};
+use super::{patching, posting};
 
 const ACCOUNT: &str = "default";
 const ROOT_CA: &str = "kube-root-ca.crt";
@@ -200,7 +201,7 @@ impl Mend {
             let mut account = ServiceAccount::default();
             account.metadata.name = Some(ACCOUNT.to_owned());
             let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-            accept(api.create(&PostParams::default(), &account).await)?;
+            accept(api.create(&posting(), &account).await)?;
         }
         let Some(certificate) = self.certificate else {
             return Ok(());
@@ -208,12 +209,12 @@ impl Mend {
         let api: Api<ConfigMap> = Api::namespaced(self.client, namespace);
         if self.exists {
             let patch = Patch::Merge(json!({ "data": { KEY: certificate } }));
-            return accept(api.patch(ROOT_CA, &PatchParams::default(), &patch).await);
+            return accept(api.patch(ROOT_CA, &patching(), &patch).await);
         }
         let mut map = ConfigMap::default();
         map.metadata.name = Some(ROOT_CA.to_owned());
         map.data = Some(BTreeMap::from([(KEY.to_owned(), certificate)]));
-        accept(api.create(&PostParams::default(), &map).await)
+        accept(api.create(&posting(), &map).await)
     }
 }
 

@@ -451,11 +451,7 @@ impl Engine {
         let name = Arc::clone(&node.name);
         let future: BoxFuture<'static, Reached> = if node.leased {
             let patch = Patch::Merge(node.renewal(now));
-            Box::pin(async move {
-                api.patch(&name, &PatchParams::default(), &patch)
-                    .await
-                    .map(|_| Reply::Leased)
-            })
+            Box::pin(async move { api.patch(&name, &patching(), &patch).await.map(|_| Reply::Leased) })
         } else {
             let lease = node.lease(now);
             Box::pin(async move { create::<Lease>(&api, &lease).await.map(|_| Reply::Leased) })
@@ -485,7 +481,7 @@ impl Engine {
             Presence::Registered if node.must_report(now) => {
                 let patch = Patch::Strategic(node.status(&self.config, now));
                 Some(Box::pin(async move {
-                    let written = api.patch_status(&name, &PatchParams::default(), &patch).await;
+                    let written = api.patch_status(&name, &patching(), &patch).await;
                     written.map(|view| Reply::NodeStatus(Box::new(view)))
                 }))
             }
@@ -495,7 +491,7 @@ impl Engine {
                 self.arm(due, Job::Node(index));
                 let patch = patch?;
                 Some(Box::pin(async move {
-                    let written = api.patch(&name, &PatchParams::default(), &patch).await;
+                    let written = api.patch(&name, &patching(), &patch).await;
                     written.map(|view| Reply::Node(Box::new(view)))
                 }))
             }
@@ -548,7 +544,7 @@ impl Engine {
         let future: Option<BoxFuture<'static, Reached>> = if let Some(report) = step.report {
             let (patch, digest) = (Patch::Strategic(report.patch), report.digest);
             Some(Box::pin(async move {
-                let written = api.patch_status(&name, &PatchParams::default(), &patch).await?;
+                let written = api.patch_status(&name, &patching(), &patch).await?;
                 Ok(Reply::Reported(
                     digest,
                     version_of(written.metadata.resource_version.as_deref()),
@@ -710,7 +706,24 @@ where
     let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
     let request = kube::core::Request::new(api.resource_url());
     let request = request
-        .create(&PostParams::default(), body)
+        .create(&posting(), body)
         .map_err(kube::Error::BuildRequest)?;
     api.clone().into_client().request(request).await
+}
+
+/// Field manager of everything that is written here.
+const MANAGER: &str = "kubelet";
+
+fn patching() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+fn posting() -> PostParams {
+    PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
