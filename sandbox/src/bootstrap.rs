@@ -58,6 +58,10 @@ pub(crate) fn create_missing(core: &Arc<Core>) -> Result<()> {
         "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
     });
     ensure(core, "discovery.k8s.io", "endpointslices", Some("default"), slice)?;
+    // How other servers authenticate the callers of this one; there is no certificate authority that could vouch for
+    // them, so that they ask it for reviews of tokens.
+    let authentication = json!({"metadata": {"name": "extension-apiserver-authentication"}});
+    ensure(core, "", "configmaps", Some("kube-system"), authentication)?;
     for entry in default_policy::entries() {
         let namespace = Some(entry.namespace).filter(|namespace| !namespace.is_empty());
         ensure(core, rbac::GROUP, entry.resource, namespace, entry.object)?;

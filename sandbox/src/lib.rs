@@ -36,7 +36,6 @@ mod quota;
 pub mod registry;
 mod render;
 mod request;
-#[allow(dead_code, reason = "OpenAPI is about to use it")]
 mod schema;
 pub mod selector;
 mod serve;

@@ -372,6 +372,7 @@ impl Row {
 
 const CREATE: &[&str] = &["create"];
 const RBAC: &str = "rbac.authorization.k8s.io";
+const RESOURCE: &str = "resource.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 const fn own(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Subresource {
@@ -590,6 +591,18 @@ const BUILT_IN: &[Row] = &[
         .short(&["pc"])
         .cluster()
         .generation(Generation::Fixed),
+    row(RESOURCE, "v1", "DeviceClass", "deviceclasses")
+        .cluster()
+        .deleted_object()
+        .generation(Generation::Spec),
+    row(RESOURCE, "v1", "ResourceClaim", "resourceclaims")
+        .deleted_object()
+        .status(),
+    row(RESOURCE, "v1", "ResourceClaimTemplate", "resourceclaimtemplates").deleted_object(),
+    row(RESOURCE, "v1", "ResourceSlice", "resourceslices")
+        .cluster()
+        .deleted_object()
+        .generation(Generation::Spec),
     row(STORAGE, "v1", "CSIDriver", "csidrivers")
         .cluster()
         .deleted_object()
@@ -705,6 +718,9 @@ impl From<CustomVersion> for Kind {
     }
 }
 
+/// Group versions without a resource: only subresources of other groups exchange their kinds (API-571).
+const BARE: &[(&str, &str)] = &[("autoscaling", "v1")];
+
 /// The kinds that are served at a moment; replaced as a whole when a definition of custom resources changes.
 #[derive(Clone, Debug, Default)]
 pub struct Kinds {
@@ -730,8 +746,10 @@ impl Kinds {
     /// Whether the group version is served.
     #[must_use]
     pub fn has_version(&self, group: &str, version: &str) -> bool {
-        self.iter()
-            .any(|kind| kind.resource.group == group && kind.resource.version == version)
+        BARE.contains(&(group, version))
+            || self
+                .iter()
+                .any(|kind| kind.resource.group == group && kind.resource.version == version)
     }
 
     /// Whether the group is served.
@@ -756,6 +774,8 @@ impl Kinds {
             .map(|kind| kind.resource.version.to_string())
             .collect();
         versions.dedup();
+        let bare = BARE.iter().filter(|(other, _)| *other == group);
+        versions.extend(bare.map(|(_, version)| (*version).to_owned()));
         versions.sort_by(|a, b| version_rank(b).cmp(&version_rank(a)).then_with(|| a.cmp(b)));
         versions
     }

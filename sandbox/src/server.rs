@@ -13,7 +13,7 @@ use crate::{
     auth::{self, Caller, token::Signer},
     bootstrap,
     clock::{Clock, WallClock},
-    crd,
+    crd, openapi,
     persist::{Disk, Opened},
     registry::Registry,
     service::ApiService,
@@ -199,6 +199,8 @@ pub(crate) struct Core {
     pub(crate) quota: Mutex<()>,
     /// Roles and bindings, parsed.
     pub(crate) rbac: auth::rbac::Cache,
+    /// OpenAPI documents that have been asked for.
+    pub(crate) openapi: openapi::Cache,
     /// Signs the tokens of service accounts.
     pub(crate) signer: Arc<Signer>,
     /// Ends the watches that are open now.
@@ -307,6 +309,7 @@ impl Server {
             addresses: Mutex::new(Addresses::new(config.service_range)?),
             quota: Mutex::new(()),
             rbac: auth::rbac::Cache::default(),
+            openapi: openapi::Cache::default(),
             signer: Arc::new(Signer::open(config.data.as_deref())?),
             watches: Mutex::new(CancellationToken::new()),
             random: Mutex::new(random),

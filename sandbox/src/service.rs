@@ -277,7 +277,7 @@ fn other(core: &Core, parts: &Parts) -> Result<Answer, Failure> {
         path
     };
     if let Some(rest) = path.strip_prefix("/openapi/v3") {
-        return Ok(openapi::v3(core, rest).unwrap_or_else(not_found_page));
+        return Ok(openapi::v3(core, rest).unwrap_or_else(|| Answer::text(404, Bytes::new())));
     }
     Ok(match path {
         "/" => discovery::root(core),

@@ -258,12 +258,6 @@ impl Types {
         custom::types(schema)
     }
 
-    /// All structs of the table.
-    pub(crate) fn structs(&self) -> impl Iterator<Item = Node<'_>> {
-        let ids = self.names.values();
-        ids.map(|id| self.node(*id))
-    }
-
     fn node(&self, id: Id) -> Node<'_> {
         match self.def(id) {
             Some(Def::BuiltIn(id)) => Types::built_in().node(*id),
@@ -357,11 +351,6 @@ impl<'a> Node<'a> {
             Shape::Scalar(Scalar::Boolean) => Some(Value::from(false)),
             _ => None,
         }
-    }
-
-    /// The members of a struct, sorted by name.
-    pub(crate) fn fields(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
-        self.members().map(|(field, node)| (field.name.as_ref(), node))
     }
 
     /// The members of a struct with what the table says about them, sorted by name.

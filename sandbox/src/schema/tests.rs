@@ -170,7 +170,8 @@ fn api_5_numbers_of_own_and_included_members() {
 
 #[test]
 fn api_302_every_member_has_a_type_and_a_number_of_its_own() {
-    for node in Types::built_in().structs() {
+    let types = Types::built_in();
+    for node in types.names.values().map(|id| types.node(*id)) {
         let definition = node.definition().unwrap();
         let mut numbers: Vec<u32> = node.numbered().map(|(field, _)| field.number).collect();
         numbers.extend(node.included().map(|(number, _)| number));
@@ -178,7 +179,7 @@ fn api_302_every_member_has_a_type_and_a_number_of_its_own() {
         let all = numbers.len();
         numbers.dedup();
         assert_eq!(numbers.len(), all, "{}", definition.name);
-        let mut names: Vec<&str> = node.fields().map(|(name, _)| name).collect();
+        let mut names: Vec<&str> = node.members().map(|(field, _)| field.name.as_ref()).collect();
         let all = names.len();
         names.dedup();
         assert_eq!(names.len(), all, "{}", definition.name);

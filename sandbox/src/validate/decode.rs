@@ -27,7 +27,7 @@ use serde::de::{
 };
 use serde_json::Value;
 
-use super::{quantity::Quantity, rule::Path, zero};
+use super::{gofmt, quantity::Quantity, rule::Path, zero};
 use crate::names::GroupKind;
 
 type Read = fn(&mut Value, &mut Vec<String>) -> Result<(), DecodeError>;
@@ -557,7 +557,8 @@ impl<'de> Deserializer<'de> for Editor<'_> {
         members.retain(|member, value| {
             let known = fields.contains(&member.as_str());
             if !known {
-                unknown.push(format!("unknown field \"{}\"", path.member(member)));
+                let place = path.member(member).to_string();
+                unknown.push(format!("unknown field {}", gofmt::quote(&place)));
             }
             known && !value.is_null()
         });
