@@ -157,6 +157,8 @@ pub struct Custom {
     pub terminating: bool,
     /// Objects written after this revision already have the form that the schema demands; `None`: none is known to.
     pub settled: Option<Revision>,
+    /// `apiVersion` and `kind` of the objects.
+    pub type_meta: [String; 2],
     /// The schema of the version in which objects are stored, if it is another one.
     pub(crate) storage: Option<Arc<Schema>>,
     /// The schema as it is evaluated.

@@ -230,7 +230,8 @@ async fn resource(
         return (Err(failure), Vec::new());
     }
     let Some(kind) = kinds.get(&path.group, &path.version, &path.resource) else {
-        let known = kinds.has_version(&path.group, &path.version) || kinds.is_built_in_group(&path.group);
+        // Below groups of custom resources alone there is nothing that could name the resource.
+        let known = kinds.is_built_in_group(&path.group);
         return (
             if known {
                 Err(Failure::unknown_resource())

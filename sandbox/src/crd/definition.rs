@@ -13,7 +13,7 @@ use crate::{
     apply,
     json::{self, is_blank},
     names::Gvr,
-    registry::{Custom, CustomVersion, Kind, ScalePaths},
+    registry::{Custom, CustomVersion, Kind, ScalePaths, api_version},
     schema::Types,
     server::Core,
     store::Key,
@@ -54,9 +54,21 @@ pub(crate) fn after_write(core: &Core, kind: &Kind, key: &Key) {
                 cleanup::clean_up(core, key);
             }
         }
-    } else if kind.custom.is_some() {
+    } else if is_terminating(core, kind) {
         cleanup::finish_clean_up(core, &Key::new("", &kind.resource.to_string()));
     }
+}
+
+/// Whether objects of a kind are being deleted with their definition; as of now, not as of when the write began.
+fn is_terminating(core: &Core, kind: &Kind) -> bool {
+    let resource = &kind.resource;
+    kind.custom.is_some()
+        && core
+            .registry
+            .kinds()
+            .get(&resource.group, &resource.version, &resource.resource)
+            .and_then(|kind| kind.custom.as_ref())
+            .is_some_and(|custom| custom.terminating)
 }
 
 /// Stops to serve a definition that is gone; its names may be what another one waits for.
@@ -315,6 +327,7 @@ fn custom_version(definition: &Value, version: &Value, group: &str, plural: &str
                 .collect(),
             scale,
             deprecation: deprecation(version, &resource, &kind),
+            type_meta: [api_version(&resource.group, &resource.version), kind.clone()],
             terminating: !is_blank(json::at(definition, &["metadata", "deletionTimestamp"])),
             settled: None,
         },

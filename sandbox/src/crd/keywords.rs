@@ -191,7 +191,7 @@ impl Walk {
         if rules.is_empty() || !site.compiles || !found.schema.is_empty() {
             return;
         }
-        let parsed = Schema::parse(schema);
+        let parsed = Schema::parse_types(schema);
         let is_resource = site.is_root || is_true(schema, "x-kubernetes-embedded-resource");
         let environment = expression::Environment::new(&parsed, is_resource);
         for (index, rule) in rules.iter().enumerate() {

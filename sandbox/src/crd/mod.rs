@@ -196,10 +196,24 @@ pub(crate) fn validate(custom: &Custom, object: &Value, old: Option<&Value>, par
             .push(FieldError::new(FieldErrorKind::Invalid, "<nil>", detail));
         return verdict;
     }
-    let broken = rules::check(schema, object, old, None);
+    let broken = if schema.rules.is_empty() {
+        rules::check(schema, object, old, None)
+    } else {
+        // Rules of the whole object can speak of its type, which is not stored.
+        let old = old.map(|old| with_type(custom, old));
+        rules::check(schema, &with_type(custom, object), old.as_ref(), None)
+    };
     verdict.errors.extend(broken.errors);
     verdict.warnings = broken.warnings;
     verdict
+}
+
+fn with_type(custom: &Custom, object: &Value) -> Value {
+    let [api_version, kind] = &custom.type_meta;
+    let mut object = object.clone();
+    json::set(&mut object, &[], "apiVersion", api_version.as_str());
+    json::set(&mut object, &[], "kind", kind.as_str());
+    object
 }
 
 fn makes_rules_meaningless(kind: FieldErrorKind) -> bool {

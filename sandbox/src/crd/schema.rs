@@ -130,22 +130,36 @@ pub(crate) struct Schema {
 impl Schema {
     /// Parses a schema that has passed the checks of its definition; what they would refuse is ignored.
     pub(crate) fn parse(schema: &Value) -> Self {
+        Self::parse_with(schema, Rule::parse_all)
+    }
+
+    /// Parses a schema without its rules: all that the checks of rules need to know.
+    pub(super) fn parse_types(schema: &Value) -> Self {
+        Self::parse_with(schema, |_| Vec::new())
+    }
+
+    fn parse_with(schema: &Value, rules: fn(&Value) -> Vec<Rule>) -> Self {
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or(false);
         let child = |name: &str| {
             schema
                 .get(name)
                 .filter(|inner| inner.is_object())
-                .map(Self::parse)
+                .map(|inner| Self::parse_with(inner, rules))
         };
-        let children = |name: &str| json::list(schema, &[name]).iter().map(Self::parse).collect();
+        let children = |name: &str| {
+            json::list(schema, &[name])
+                .iter()
+                .map(|inner| Self::parse_with(inner, rules))
+                .collect()
+        };
         let int_or_string = flag("x-kubernetes-int-or-string");
         let kind = Type::of(json::text(schema, &["type"])).filter(|_| !int_or_string);
         let properties: BTreeMap<String, Self> = properties(schema)
-            .map(|(name, property)| (name.clone(), Self::parse(property)))
+            .map(|(name, property)| (name.clone(), Self::parse_with(property, rules)))
             .collect();
         let additional = match schema.get("additionalProperties") {
             Some(Value::Bool(allowed)) => Additional::Allowed(*allowed),
-            Some(inner @ Value::Object(_)) => Additional::Typed(Box::new(Self::parse(inner))),
+            Some(inner @ Value::Object(_)) => Additional::Typed(Box::new(Self::parse_with(inner, rules))),
             _ => Additional::Absent,
         };
         let format = json::text(schema, &["format"]);
@@ -168,7 +182,7 @@ impl Schema {
                 all_of: children("allOf"),
                 ..Checks::parse(schema)
             },
-            rules: Rule::parse_all(schema),
+            rules: rules(schema),
             ..Self::default()
         };
         parsed.summarise();

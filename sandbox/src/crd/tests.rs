@@ -16,6 +16,7 @@ fn custom(schema: Value) -> Custom {
         selectable: Vec::new(),
         scale: None,
         deprecation: None,
+        type_meta: ["example.com/v1".to_owned(), "Widget".to_owned()],
         terminating: false,
         settled: None,
         storage: None,

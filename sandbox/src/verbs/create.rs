@@ -36,11 +36,6 @@ pub(crate) fn create_object(
     ownership: Option<Ownership>,
 ) -> Result<Written, Failure> {
     warn_of_other_version(call, &object);
-    if call.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
-        let cause = "create not allowed while custom resource definition is terminating";
-        let name = json::text(&object, &["metadata", "name"]);
-        return Err(Failure::forbidden(&call.kind.resource, name, cause));
-    }
     check_type(call, &object)?;
     if json::map_mut(&mut object, &["metadata"]).is_none() {
         return Err(call.undecodable("metadata must be an object"));
@@ -48,6 +43,11 @@ pub(crate) fn create_object(
     let sent = Sent::take(&mut object);
     own_metadata(call, &mut object)?;
     decode(call, &mut object, options.field_validation).map_err(|why| call.undecodable(&why))?;
+    if call.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let cause = "create not allowed while custom resource definition is terminating";
+        let name = json::text(&object, &["metadata", "name"]);
+        return Err(Failure::forbidden(&call.kind.resource, name, cause));
+    }
     dedup_owners(call, &mut object);
     prepare::create(&call.kind, &mut object);
     default(call, &mut object);
