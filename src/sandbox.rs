@@ -110,6 +110,12 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
         keeper.spawn("data directory", async move { server.keep_data(until).await });
     }
 
+    let (events, until) = (server.clone(), finished.clone());
+    keeper.spawn("event expiry", async move {
+        events.expire_events(until).await;
+        Ok::<_, Infallible>(())
+    });
+
     let client = server.client();
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let mut supervisor = Supervisor::new(stop.clone());

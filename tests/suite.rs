@@ -23,5 +23,8 @@ mod invariants;
 #[path = "suite/program.rs"]
 mod program;
 #[cfg(test)]
+#[path = "suite/rbac.rs"]
+mod rbac;
+#[cfg(test)]
 #[path = "suite/simulation.rs"]
 mod simulation;

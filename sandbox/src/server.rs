@@ -1,12 +1,13 @@
 //! The server: its state, its configuration, and what owns it.
 
 use std::{
+    collections::BTreeMap,
     net::Ipv4Addr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -18,8 +19,13 @@ use crate::{
     registry::Registry,
     service::ApiService,
     services::Addresses,
-    store::{Change, Revision, Store, TableName},
+    store::{Change, Draft, Key, Revision, Store, TableName},
 };
+
+/// How long an event is kept (kube-apiserver 1.36, API-682).
+const EVENT_LIFE: SignedDuration = SignedDuration::from_hours(1);
+/// Time between two looks for events that have expired.
+const EXPIRY_PERIOD: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// How a server behaves.
 #[derive(Clone)]
@@ -371,6 +377,41 @@ impl Server {
     #[must_use]
     pub fn object_count(&self) -> usize {
         self.core.store.object_count()
+    }
+
+    /// Removes events an hour after they were last written (API-682), until `stop`. Looks once a minute.
+    pub async fn expire_events(&self, stop: CancellationToken) {
+        let table: TableName = "events".into();
+        // When a version was first seen; after a restart an event gets another hour at most.
+        let mut seen: BTreeMap<Key, (Revision, Timestamp)> = BTreeMap::new();
+        loop {
+            // Both branches are cancel-safe.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(EXPIRY_PERIOD) => {}
+            }
+            let now = self.core.now();
+            let mut present = BTreeMap::new();
+            for object in self.core.store.list(&table, None, None).objects {
+                let known = seen
+                    .get(&object.key)
+                    .filter(|(revision, _)| *revision == object.revision);
+                let since = known.map_or(now, |(_, since)| *since);
+                if now.duration_since(since) < EVENT_LIFE {
+                    present.insert(object.key.clone(), (object.revision, since));
+                    continue;
+                }
+                // Written at this moment: the next look decides.
+                let _ = self.core.store.remove(
+                    &table,
+                    &object.key,
+                    object.revision,
+                    &Draft::new(&object.parse()),
+                );
+            }
+            seen = present;
+        }
     }
 
     /// Ends all watches that are open now, as a restart of the server would: clients open new ones.

@@ -106,6 +106,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// The sandbox's API server.
     pub(crate) fn sandbox(nodes: u32) -> Self {
+        Self::sandbox_with(nodes, &[])
+    }
+
+    /// The sandbox's API server with further flags.
+    pub(crate) fn sandbox_with(nodes: u32, flags: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let kubeconfig = dir.path().join("kubeconfig");
         let nodes = nodes.to_string();
@@ -117,6 +122,7 @@ impl Cluster {
             "--kubeconfig-out",
             kubeconfig.to_str().unwrap(),
         ];
+        let args = [&args[..], flags].concat();
         let server = Process::start("sandbox", dir.path(), STEERSMAN, &args);
         let cluster = Self {
             kubeconfig,

@@ -47,6 +47,7 @@ pub(crate) fn create(call: &mut Call<'_>, object: &mut Value) -> Result<(), Fail
         ("scheduling.k8s.io", "PriorityClass") => priority::second_global_default(call, object)?,
         _ => {}
     }
+    not_run::check_labels(call, object)?;
     not_run::warn(call, object, None);
     Ok(())
 }
@@ -66,6 +67,7 @@ pub(crate) fn update(call: &mut Call<'_>, new: &mut Value, old: &Value) -> Resul
     if call.kind.is("scheduling.k8s.io", "PriorityClass") {
         priority::second_global_default(call, new)?;
     }
+    not_run::check_labels(call, new)?;
     not_run::warn(call, new, Some(old));
     Ok(())
 }

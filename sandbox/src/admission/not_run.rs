@@ -2,9 +2,52 @@
 
 use serde_json::Value;
 
-use crate::{json, verbs::Call};
+use crate::{
+    json,
+    status::Failure,
+    validate::FieldErrorKind,
+    verbs::{Call, field_error},
+};
 
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+const PREFIX: &str = "pod-security.kubernetes.io/";
+
+/// Refuses labels of a namespace that `PodSecurity` could not read.
+pub(super) fn check_labels(call: &Call<'_>, new: &Value) -> Result<(), Failure> {
+    if !call.kind.is_core("Namespace") {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    for mode in ["enforce", "audit", "warn"] {
+        let label = format!("{PREFIX}{mode}");
+        let level = json::text(new, &["metadata", "labels", &label]);
+        if !matches!(level, "" | "privileged" | "baseline" | "restricted") {
+            let detail = format!("{level:?}: must be one of privileged, baseline, restricted");
+            errors.push(field_error(
+                FieldErrorKind::Invalid,
+                format!("metadata.labels[{label}]"),
+                detail,
+            ));
+        }
+        let label = format!("{label}-version");
+        let version = json::text(new, &["metadata", "labels", &label]);
+        let minor = version.strip_prefix("v1.").unwrap_or_default();
+        let is_number = minor == "0" || (!minor.starts_with('0') && minor.parse::<u32>().is_ok());
+        if !matches!(version, "" | "latest") && !is_number {
+            let detail = format!("{version:?}: must be \"latest\" or \"v1.x\"");
+            errors.push(field_error(
+                FieldErrorKind::Invalid,
+                format!("metadata.labels[{label}]"),
+                detail,
+            ));
+        }
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let name = json::text(new, &["metadata", "name"]);
+    Err(Failure::invalid(&call.kind.gk, name, &errors))
+}
 
 /// Adds warnings about an object that asks for something that is not run.
 pub(super) fn warn(call: &mut Call<'_>, new: &Value, old: Option<&Value>) {

@@ -546,6 +546,24 @@ async fn api_509_quotas_follow_what_comes_and_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn api_682_events_expire_an_hour_after_their_last_write() {
+    let mut cluster = Cluster::start();
+    let (server, stop) = (cluster.server.clone(), cluster.stop.clone());
+    cluster.spawn(async move { server.expire_events(stop).await });
+    for name in ["once", "again"] {
+        let mut event = named(name, &[]);
+        event["involvedObject"] = json!({"namespace": NS});
+        cluster.create("Event", NS, event).await;
+    }
+    cluster.pass(40 * 60).await;
+    cluster.patch("Event", NS, "again", json!({"count": 2})).await;
+    cluster.pass(30 * 60).await;
+    assert_eq!(cluster.names("Event", NS).await, ["again"]);
+    cluster.pass(40 * 60).await;
+    assert!(cluster.names("Event", NS).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn api_681_aggregated_roles_have_the_rules_of_those_they_select() {
     let mut cluster = Cluster::start();
     cluster.spawn(cluster_roles::run(cluster.client.clone(), cluster.stop.clone()));
