@@ -240,7 +240,11 @@ impl View {
             );
         }
         let object = match self.accepted.form {
-            Form::Table { .. } => self.table(&[], first, &metadata),
+            Form::Table { .. } => {
+                // One row, for the object that is not there.
+                let row = self.row(json!({"metadata": metadata}));
+                self.table(&[row], first, &json!({"resourceVersion": revision.to_string()}))
+            }
             Form::Metadata { .. } => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": self.meta_version(), "metadata": metadata})
             }

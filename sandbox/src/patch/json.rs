@@ -61,7 +61,7 @@ fn step(object: &mut Value, operation: &Value, copied: &mut usize) -> Option<()>
             add(object, path, moved)
         }
         "copy" => {
-            let value = get(object, text("from")?)?;
+            let value = find(object, text("from")?)?.clone();
             *copied = copied.saturating_add(value.to_string().len());
             if *copied > MAX_COPIED {
                 return None;
@@ -69,12 +69,13 @@ fn step(object: &mut Value, operation: &Value, copied: &mut usize) -> Option<()>
             add(object, path, value)
         }
         "test" => {
+            let wanted = operation.get("value").unwrap_or(&Value::Null);
             let found = if path.is_empty() {
-                object.clone()
+                &*object
             } else {
-                get(object, path)?
+                find(object, path)?
             };
-            (found == value()).then_some(())
+            (found == wanted).then_some(())
         }
         _ => None,
     }
@@ -113,10 +114,10 @@ fn index(text: &str, length: usize) -> Option<usize> {
     }
 }
 
-fn get(object: &mut Value, path: &str) -> Option<Value> {
+fn find<'a>(object: &'a mut Value, path: &str) -> Option<&'a Value> {
     match parent(object, path)? {
-        (Value::Object(members), name) => Some(members.get(&name).cloned().unwrap_or_default()),
-        (Value::Array(items), at) => items.get(index(&at, items.len())?).cloned(),
+        (Value::Object(members), name) => Some(members.get(&name).unwrap_or(&Value::Null)),
+        (Value::Array(items), at) => items.get(index(&at, items.len())?),
         _ => None,
     }
 }

@@ -38,6 +38,9 @@ pub enum PatchError {
     /// A strategic merge patch whose lists or directives do not fit (API-41).
     #[error("{0}")]
     Strategic(String),
+    /// A directive of a strategic merge patch that does not have its form.
+    #[error("invalid patch format of {0}")]
+    Directive(&'static str),
 }
 
 impl PatchError {
@@ -45,7 +48,7 @@ impl PatchError {
     #[must_use]
     pub fn code(&self) -> u16 {
         match self {
-            Self::Malformed(_) => 400,
+            Self::Malformed(_) | Self::Directive(_) => 400,
             Self::Rejected => 422,
             Self::TooManyOperations(_) => 413,
             Self::Strategic(_) => 500,
@@ -56,7 +59,7 @@ impl PatchError {
     #[must_use]
     pub fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Malformed(_) => Some("BadRequest"),
+            Self::Malformed(_) | Self::Directive(_) => Some("BadRequest"),
             Self::Rejected => Some("Invalid"),
             Self::TooManyOperations(_) => Some("RequestEntityTooLarge"),
             Self::Strategic(_) => None,

@@ -7,7 +7,10 @@ use super::{
     PatchError,
     merge_keys::{self, Strategy},
 };
-use crate::{schema::Node, validate::show_map};
+use crate::{
+    schema::Node,
+    validate::{gofmt, show_map},
+};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -30,15 +33,17 @@ fn fault(message: impl Into<String>) -> PatchError {
 
 /// `node` is the type of `original`.
 fn maps(node: Option<Node<'_>>, mut original: Object, mut patch: Object) -> Result<Object, PatchError> {
-    if let Some(directive) = patch.remove(DIRECTIVE) {
-        return match directive.as_str() {
-            Some("replace") => Ok(patch),
-            Some("delete") => Ok(Object::new()),
-            _ => Err(fault(format!(
-                "unknown patch type found: {}",
-                show_map(&directive)
-            ))),
-        };
+    match patch.get(DIRECTIVE).map(|directive| directive.as_str()) {
+        None => {}
+        Some(Some("replace")) => {
+            patch.remove(DIRECTIVE);
+            return Ok(patch);
+        }
+        Some(Some("delete")) => return Ok(Object::new()),
+        Some(_) => return Err(unknown_directive(&Value::Object(patch))),
+    }
+    if patch.contains_key(ELEMENT_ORDER.trim_end_matches('/')) {
+        return Err(PatchError::Directive("setElementOrder list"));
     }
     retain_keys(&mut original, &mut patch)?;
     ordered_lists(node, &mut original, &mut patch)?;
@@ -91,12 +96,30 @@ fn ordered_lists(
         .map(str::to_owned)
         .collect();
     for name in names {
-        let Some(Value::Array(order)) = patch.remove(&format!("{ELEMENT_ORDER}{name}")) else {
-            return Err(fault(format!(
-                "invalid patch: {ELEMENT_ORDER}{name} has to be a list"
-            )));
+        let order = match patch.remove(&format!("{ELEMENT_ORDER}{name}")) {
+            Some(Value::Array(order)) => order,
+            other => {
+                return Err(fault(format!(
+                    "expected a []interface {{}}, but received a {}",
+                    type_name(&other.unwrap_or_default())
+                )));
+            }
         };
+        if node.is_some_and(|node| node.field(&name).is_none()) {
+            return Err(fault(format!(
+                "unable to find api field for the json field {}",
+                gofmt::quote(&name)
+            )));
+        }
         let strategy = merge_keys::of_list(node, &name);
+        if let Strategy::MergeBy(key) = strategy {
+            for (index, item) in order.iter().enumerate() {
+                if !item.is_object() {
+                    return Err(fault(format!("value for key {index} is not a map")));
+                }
+                key_of(item, key)?;
+            }
+        }
         let changes = match patch.remove(&name) {
             Some(Value::Array(changes)) => Some(changes),
             Some(other) => {
@@ -160,6 +183,14 @@ fn lists_by(
     mut original: Vec<Value>,
     patch: Vec<Value>,
 ) -> Result<Vec<Value>, PatchError> {
+    if !patch.iter().all(Value::is_object) {
+        let show = |list: &[Value]| show_map(&Value::Array(list.to_vec()));
+        return Err(fault(format!(
+            "list element types are not identical: [{} {}]",
+            show(&original),
+            show(&patch)
+        )));
+    }
     let mut changes = Vec::with_capacity(patch.len());
     let mut replaces = false;
     for item in patch {
@@ -170,7 +201,10 @@ fn lists_by(
                 original.retain(|old| old.get(key) != Some(value));
             }
             Some(Some("replace")) => replaces = true,
-            Some(_) => return Err(fault(format!("unknown patch type found in {}", show_map(&item)))),
+            Some(Some("merge")) => {
+                return Err(fault("merging lists cannot yet be specified in the patch"));
+            }
+            Some(_) => return Err(unknown_directive(&item)),
         }
     }
     if replaces {
@@ -194,6 +228,30 @@ fn lists_by(
     Ok(arrange(Strategy::MergeBy(key), merged, &changes, &original))
 }
 
+/// `map` has a `$patch` that is none of the known ones.
+fn unknown_directive(map: &Value) -> PatchError {
+    let directive = map.get(DIRECTIVE).unwrap_or(&Value::Null);
+    let shown = match directive {
+        Value::String(_) | Value::Array(_) | Value::Object(_) => show_map(directive),
+        Value::Null => "%!s(<nil>)".to_owned(),
+        other => format!("%!s({}={other})", type_name(other)),
+    };
+    fault(format!("unknown patch type: {shown} in map: {}", show_map(map)))
+}
+
+/// The type of a value in upstream's language, as its messages print it.
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "%!s(<nil>)",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
 fn key_of<'a>(item: &'a Value, key: &str) -> Result<&'a Value, PatchError> {
     item.get(key).ok_or_else(|| {
         fault(format!(
@@ -208,12 +266,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), PatchErr
     let Some(retained) = patch.remove(RETAIN_KEYS) else {
         return Ok(());
     };
-    let malformed = || {
-        fault(format!(
-            "invalid patch format of {RETAIN_KEYS} list: {}",
-            show_map(&retained)
-        ))
-    };
+    let malformed = || PatchError::Directive("retainKeys");
     let retained: Vec<&str> = retained
         .as_array()
         .ok_or_else(malformed)?

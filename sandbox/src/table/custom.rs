@@ -58,7 +58,13 @@ impl PrinterColumn {
                 name: Cow::Owned(text("name")),
                 kind: Cow::Owned(text("type")),
                 format: Cow::Owned(text("format")),
-                description: Cow::Owned(text("description")),
+                description: Cow::Owned(match text("description") {
+                    text if !text.is_empty() => text,
+                    _ => format!(
+                        "Custom resource definition column (in JSONPath format): {}",
+                        text("jsonPath")
+                    ),
+                }),
                 priority: column.get("priority").and_then(Value::as_i64).unwrap_or_default(),
             },
         }

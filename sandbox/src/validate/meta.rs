@@ -222,3 +222,55 @@ pub(super) fn check_update(report: &mut Report, new: &Value, old: &Value) {
         report.forbidden(&path.member("finalizers"), &detail);
     }
 }
+
+/// Whether the members of `metadata` that the server owns have their JSON types, before it drops what was sent
+/// (API-38).
+///
+/// # Errors
+/// With the tail of the message of a 400.
+pub(crate) fn check_types(object: &Value) -> Result<(), String> {
+    let Some(metadata) = object.get("metadata") else {
+        return Ok(());
+    };
+    let is_time = |value: &Value| {
+        value
+            .as_str()
+            .is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok())
+    };
+    let is_entries = |value: &Value| {
+        value
+            .as_array()
+            .is_some_and(|entries| entries.iter().all(Value::is_object))
+    };
+    for (members, wanted, fits) in [
+        (
+            &[
+                "name",
+                "namespace",
+                "generateName",
+                "uid",
+                "resourceVersion",
+                "selfLink",
+            ][..],
+            "string",
+            &Value::is_string as &dyn Fn(&Value) -> bool,
+        ),
+        (
+            &["generation", "deletionGracePeriodSeconds"],
+            "integer",
+            &Value::is_i64,
+        ),
+        (&["creationTimestamp", "deletionTimestamp"], "time", &is_time),
+        (&["managedFields"], "list of maps", &is_entries),
+    ] {
+        for member in members {
+            if metadata
+                .get(*member)
+                .is_some_and(|value| !value.is_null() && !fits(value))
+            {
+                return Err(format!("metadata.{member}: wanted {wanted}"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -32,6 +32,7 @@ use serde_json::Value;
 use self::rule::{Report, Table};
 use crate::names::GroupKind;
 
+pub(crate) use self::meta::check_types;
 pub use self::{
     decode::decode,
     error::{FieldError, FieldErrorKind},

@@ -14,7 +14,7 @@ use crate::{
     services,
     status::Failure,
     store::{Draft, Key, WriteError},
-    validate::{self, FieldError, FieldErrorKind},
+    validate::{self, FieldError, FieldErrorKind, check_types},
     verbs::{Answer, Call, FieldValidation, WriteOptions, Written, field_error},
 };
 
@@ -40,6 +40,7 @@ pub(crate) fn create_object(
     if json::map_mut(&mut object, &["metadata"]).is_none() {
         return Err(call.undecodable("metadata must be an object"));
     }
+    check_types(&object).map_err(|why| call.undecodable(&why))?;
     let sent = Sent::take(&mut object);
     own_metadata(call, &mut object)?;
     decode(call, &mut object, options.field_validation).map_err(|why| call.undecodable(&why))?;

@@ -9,7 +9,7 @@ use crate::{
     render::typed,
     schema::Node,
     status::Failure,
-    validate::{self, FieldErrorKind, gofmt},
+    validate::{self, FieldErrorKind, check_types, gofmt},
     verbs::{
         Answer, Call, FieldValidation, WriteOptions,
         create::{check_namespace, check_type, create_object},
@@ -48,7 +48,18 @@ pub(crate) fn patch(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failure
             current.parse()
         };
         let before = typed(&call.kind, crate::render::served(&call.kind, stored));
-        let after = apply_patch(kind, call.kind.node(), &before, &body)?;
+        let mut after = apply_patch(kind, call.kind.node(), &before, &body)?;
+        if kind == PatchKind::Strategic {
+            // Merged into the type of the path: what the patch calls it does not matter.
+            for member in ["kind", "apiVersion"] {
+                if after.get(member).is_none_or(|value| value.is_string()) {
+                    json::copy_member(&before, &mut after, &[], member);
+                }
+            }
+        }
+        if let Err(why) = check_types(&after) {
+            return Err(undecodable(call, &body, &after.to_string(), &why));
+        }
         check_identity(call, &before, &after)?;
         let version = json::text(&after, &["metadata", "resourceVersion"]);
         let conditional = !matches!(version, "" | "0") && insists_on_version(kind, &body);
@@ -322,12 +333,16 @@ fn check_identity(call: &Call<'_>, before: &Value, after: &Value) -> Result<(), 
     if patched_name != name {
         return Err(wrong_name(patched_name, name));
     }
-    if json::text(after, &["metadata", "namespace"]) != json::text(before, &["metadata", "namespace"]) {
+    let namespace = json::text(after, &["metadata", "namespace"]);
+    if !namespace.is_empty() && namespace != json::text(before, &["metadata", "namespace"]) {
         return Err(Failure::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    check_type(call, after).map_err(|failure| Failure::unprocessable(failure.message))?;
+    let unnamed = json::is_blank(after.get("kind")) && call.kind.custom.is_none();
+    if unnamed && json::is_blank(after.get("apiVersion")) || !unnamed {
+        check_type(call, after).map_err(|failure| Failure::unprocessable(failure.message))?;
+    }
     let uid = json::at(after, &["metadata", "uid"]);
     let sent = uid.and_then(Value::as_str).unwrap_or_default();
     if !sent.is_empty() && sent != json::text(before, &["metadata", "uid"]) {

@@ -16,7 +16,7 @@ use crate::{
     services,
     status::Failure,
     store::{Object, WriteError},
-    validate::{self, FieldErrorKind},
+    validate::{self, FieldErrorKind, check_types},
     verbs::{
         Answer, Call, WriteOptions, Written,
         create::{self, check_namespace, check_type, create_object, draft},
@@ -168,6 +168,7 @@ pub(crate) fn change(
 ) -> Result<Written, UpdateError> {
     let kind = Arc::clone(&call.kind);
     let old = served(&kind, current.parse());
+    check_types(&new).map_err(UpdateError::Undecodable)?;
     let sent = Sent::take(&mut new);
     prepare::keep_metadata(&kind, &old, &mut new, scope);
     create::decode(call, &mut new, options.field_validation).map_err(UpdateError::Undecodable)?;
