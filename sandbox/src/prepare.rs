@@ -26,7 +26,7 @@ pub(crate) fn create(kind: &Kind, object: &mut Value) {
     if kind.has_status() && !kind.is_core("Node") {
         json::remove(object, &[], "status");
     }
-    if kind.generation != Generation::None {
+    if !matches!(kind.generation, Generation::None | Generation::SpecLater) {
         json::set(object, &["metadata"], "generation", 1);
     }
 }
@@ -54,6 +54,10 @@ pub(crate) fn keep_metadata(kind: &Kind, old: &Value, new: &mut Value, scope: Sc
         metadata.retain(|_, value| !value.is_null());
     }
     for member in SERVER_OWNED {
+        // To set it is an error, which validation reports; to leave it out is none.
+        if *member == "deletionTimestamp" && !is_blank(json::at(new, &["metadata", member])) {
+            continue;
+        }
         json::copy_member(old, new, &["metadata"], member);
     }
     if !is_blank(json::at(old, &["metadata", "generateName"])) {
@@ -140,8 +144,21 @@ fn copy_resources(sent: &Value, pod: &mut Value) {
     }
 }
 
+/// The annotation of a DaemonSet that counts its templates: only the server changes it (API-333).
+fn template_generation(old: &Value, new: &mut Value) {
+    const NAME: &str = "deprecated.daemonset.template.generation";
+    let count = json::text(old, &["metadata", "annotations", NAME]);
+    let count = count.parse::<i64>().unwrap_or(1);
+    let differs = json::at(old, &["spec", "template"]) != json::at(new, &["spec", "template"]);
+    let count = if differs { count.saturating_add(1) } else { count };
+    json::set(new, &["metadata", "annotations"], NAME, count.to_string());
+}
+
 /// API-66, API-67.
 pub(crate) fn generation(kind: &Kind, old: &Value, new: &mut Value, scope: Scope) {
+    if kind.is("apps", "DaemonSet") {
+        template_generation(old, new);
+    }
     if matches!(scope, Scope::Status | Scope::Server) {
         return;
     }
@@ -158,7 +175,7 @@ pub(crate) fn generation(kind: &Kind, old: &Value, new: &mut Value, scope: Scope
     };
     let raise = match kind.generation {
         Generation::None | Generation::Fixed => false,
-        Generation::Spec => differs(&["spec"]),
+        Generation::Spec | Generation::SpecLater => differs(&["spec"]),
         Generation::SpecOrAnnotations => differs(&["spec"]) || differs(&["metadata", "annotations"]),
         Generation::ContentOrLabels => content_differs("") || differs(&["metadata", "labels"]),
         Generation::Content => content_differs("status"),

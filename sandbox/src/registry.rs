@@ -25,6 +25,8 @@ pub enum Generation {
     Fixed,
     /// By a change of `spec`.
     Spec,
+    /// By a change of `spec`; absent until then.
+    SpecLater,
     /// By a change of `spec` or of the annotations.
     SpecOrAnnotations,
     /// By a change of anything outside metadata, or of the labels.
@@ -444,7 +446,7 @@ const BUILT_IN: &[Row] = &[
         .subresources(POD_SUBRESOURCES),
     core("PodTemplate", "podtemplates")
         .deleted_object()
-        .generation(Generation::Fixed),
+        .generation(Generation::Content),
     core("ReplicationController", "replicationcontrollers")
         .short(&["rc"])
         .in_all()
@@ -609,7 +611,7 @@ const BUILT_IN: &[Row] = &[
         .cluster()
         .deleted_object()
         .versioned_update()
-        .generation(Generation::Spec),
+        .generation(Generation::SpecLater),
     row(STORAGE, "v1", "CSINode", "csinodes")
         .cluster()
         .deleted_object()

@@ -283,7 +283,7 @@ impl View {
             None => table::cells(&self.kind.gk, &object, self.now),
         };
         match self.include {
-            IncludeObject::None => json!({"cells": cells}),
+            IncludeObject::None => json!({"cells": cells, "object": null}),
             IncludeObject::Metadata => json!({"cells": cells, "object": self.typed_metadata(object)}),
             IncludeObject::Object => json!({"cells": cells, "object": typed(&self.kind, object)}),
         }

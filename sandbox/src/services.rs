@@ -306,7 +306,14 @@ fn keep_allocated(service: &mut Value, old: &Value) {
     if needs_address(service) && needs_address(old) && json::text(service, &["spec", "clusterIP"]).is_empty()
     {
         json::copy_member(old, service, &["spec"], "clusterIP");
-        json::copy_member(old, service, &["spec"], "clusterIPs");
+        if json::list(service, &["spec", "clusterIPs"]).is_empty() {
+            json::copy_member(old, service, &["spec"], "clusterIPs");
+        }
+    }
+    // A client that changes the address and does not know of the list means both.
+    let differs = |member: &str| json::at(service, &["spec", member]) != json::at(old, &["spec", member]);
+    if needs_address(service) && differs("clusterIP") && !differs("clusterIPs") {
+        json::remove(service, &["spec"], "clusterIPs");
     }
     if needs_health_port(service) && needs_health_port(old) {
         json::copy_member(old, service, &["spec"], "healthCheckNodePort");
@@ -369,14 +376,12 @@ fn address(
     if !needs_address(service) {
         return;
     }
-    let asked = match json::text(service, &["spec", "clusterIP"]) {
-        "" => json::list(service, &["spec", "clusterIPs"])
-            .first()
-            .and_then(Value::as_str)
-            .unwrap_or_default(),
-        asked => asked,
+    let asked = json::text(service, &["spec", "clusterIP"]).to_owned();
+    let has_list = !json::list(service, &["spec", "clusterIPs"]).is_empty();
+    if asked.is_empty() && has_list {
+        // Reported by validation, like a list that does not begin with the address.
+        return;
     }
-    .to_owned();
     let chosen = if asked.is_empty() {
         let Some(address) = core.random(|random| addresses.draw(random)) else {
             let detail = "[]: failed to allocate a serviceIP: range is full";
@@ -409,7 +414,9 @@ fn address(
         added.addresses.push(address);
     }
     json::set(service, &["spec"], "clusterIP", chosen.as_str());
-    json::set(service, &["spec"], "clusterIPs", json!([chosen]));
+    if !has_list {
+        json::set(service, &["spec"], "clusterIPs", json!([chosen]));
+    }
 }
 
 fn ports(

@@ -223,7 +223,9 @@ fn qos_class_of(spec: &Value) -> &'static str {
         .into_iter()
         .filter_map(|list| at(spec, list).as_array())
         .flatten();
-    for container in containers {
+    // Resources of the pod as a whole decide alone.
+    let whole = Some(spec).filter(|spec| at(spec, "resources").is_object());
+    for container in whole.into_iter().chain(containers.filter(|_| whole.is_none())) {
         let amount = |kind: &str, resource: &str| {
             let amount: Option<Quantity> = container
                 .get("resources")?
@@ -369,6 +371,43 @@ pub(super) fn parallelism(spec: &mut Object) {
     spec.entry("parallelism").or_insert_with(|| json!(1));
 }
 
+/// Without a limit if each index has its own (API-334).
+pub(super) fn backoff_limit(spec: &Object) -> Value {
+    if spec.contains_key("backoffLimitPerIndex") {
+        i32::MAX.into()
+    } else {
+        6.into()
+    }
+}
+
+/// The newer of the two members for the source of a claim mirrors the older one, and the other way round.
+pub(super) fn data_source(spec: &mut Object) {
+    let known = |source: &Value| {
+        let of = (
+            at(source, "apiGroup").as_str().unwrap_or_default(),
+            at(source, "kind").as_str().unwrap_or_default(),
+        );
+        matches!(
+            of,
+            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+        )
+    };
+    if spec.get("dataSource").is_some_and(|source| !known(source)) && !spec.contains_key("dataSourceRef") {
+        // Others were never filled from.
+        spec.remove("dataSource");
+    }
+    match (
+        spec.get("dataSource").cloned(),
+        spec.get("dataSourceRef").cloned(),
+    ) {
+        (Some(source), None) => spec.insert("dataSourceRef".to_owned(), source),
+        (None, Some(source)) if source.get("namespace").is_none_or(Value::is_null) => {
+            spec.insert("dataSource".to_owned(), source)
+        }
+        _ => None,
+    };
+}
+
 pub(super) fn pod_replacement_policy(spec: &Object) -> Value {
     if spec.contains_key("podFailurePolicy") {
         "Failed"
@@ -383,7 +422,12 @@ pub(super) fn job_selector(job: &mut Object) {
     let metadata = job.get("metadata").cloned().unwrap_or_default();
     let (uid, name) = (at(&metadata, "uid").clone(), at(&metadata, "name").clone());
     let Some(spec) = members(job, "spec") else { return };
-    if uid.is_null() || spec.get("manualSelector") == Some(&Value::Bool(true)) {
+    if spec.get("manualSelector") == Some(&Value::Bool(true)) {
+        labels_of_template(job);
+        return;
+    }
+    // A name that is still to be drawn brings the job here again.
+    if uid.is_null() || name.is_null() {
         return;
     }
     if let Some(selector) = members(spec, "selector")
@@ -408,7 +452,17 @@ pub(super) fn job_selector(job: &mut Object) {
     ] {
         labels.insert(label.to_owned(), value.clone());
     }
-    let labels = labels.clone();
+    labels_of_template(job);
+}
+
+/// A job without labels takes those of its template.
+fn labels_of_template(job: &mut Object) {
+    let labels = job
+        .get("spec")
+        .map(|spec| at(spec, "template.metadata.labels").clone());
+    let Some(Value::Object(labels)) = labels.filter(|labels| labels != &json!({})) else {
+        return;
+    };
     if let Some(metadata) = members(job, "metadata") {
         metadata.entry("labels").or_insert(Value::Object(labels));
     }

@@ -162,6 +162,7 @@ pub(super) const POD_ONLY: &[Row] = &[
         "",
         Edit(code::requests_from_limits),
     ),
+    Row("spec.resources", "", Edit(code::requests_from_limits)),
     Row("spec", "", ServerEdit(code::tolerations)),
     Row("", "status", Object),
     Row("status", "phase", Text("Pending")),
@@ -280,6 +281,16 @@ pub(super) const KINDS: &[(&str, &str, &[Row])] = &[
         ],
     ),
     (
+        "storage.k8s.io",
+        "CSINode",
+        &[Row("spec.drivers[*]", "topologyKeys", Null)],
+    ),
+    (
+        "storage.k8s.io",
+        "VolumeAttachment",
+        &[Row("", "status", Object), Row("status", "attached", Flag(false))],
+    ),
+    (
         "scheduling.k8s.io",
         "PriorityClass",
         &[
@@ -394,6 +405,8 @@ const CLAIM: &[Row] = &[
     Row("", "spec", Object),
     Row("spec", "resources", Object),
     Row("spec", "volumeMode", Text("Filesystem")),
+    Row("spec", "", Edit(code::data_source)),
+    Row("spec.dataSource|dataSourceRef", "apiGroup", Null),
     Row("", "status", Object),
     Row("status", "phase", Text("Pending")),
 ];
@@ -505,7 +518,11 @@ const DAEMON_SET: &[Row] = &[
 const JOB: &[Row] = &[
     Row("", "spec", Object),
     Row("spec", "", Edit(code::parallelism)),
-    Row("spec", "backoffLimit", Number(6)),
+    Row(
+        "spec",
+        "backoffLimit",
+        From(|spec| Some(code::backoff_limit(spec))),
+    ),
     Row("spec", "completionMode", Text("NonIndexed")),
     Row("spec", "suspend", Flag(false)),
     Row("spec", "manualSelector", Flag(false)),

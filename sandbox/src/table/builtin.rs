@@ -41,6 +41,18 @@ pub(super) const KINDS: &[(&str, &str, &[Spec])] = &[
             AGE,
         ],
     ),
+    (
+        "",
+        "PodTemplate",
+        &[
+            NAME,
+            Spec("Containers", "string", 0, containers),
+            Spec("Images", "string", 0, images),
+            Spec("Pod Labels", "string", 0, |o, _| {
+                label_map(at(o, "template.metadata.labels"))
+            }),
+        ],
+    ),
     ("", "ServiceAccount", &[NAME, AGE]),
     ("", "PersistentVolumeClaim", CLAIM),
     ("", "PersistentVolume", VOLUME),
@@ -127,6 +139,34 @@ pub(super) const KINDS: &[(&str, &str, &[Spec])] = &[
         ],
     ),
     ("storage.k8s.io", "StorageClass", STORAGE_CLASS),
+    ("storage.k8s.io", "CSIDriver", DRIVER),
+    (
+        "storage.k8s.io",
+        "CSINode",
+        &[
+            NAME,
+            Spec("Drivers", "integer", 0, |o, _| {
+                Value::from(items(o, "spec.drivers").len())
+            }),
+            AGE,
+        ],
+    ),
+    (
+        "storage.k8s.io",
+        "VolumeAttachment",
+        &[
+            NAME,
+            Spec("Attacher", "string", 0, |o, _| copy(o, "spec.attacher")),
+            Spec("PV", "string", 0, |o, _| {
+                copy(o, "spec.source.persistentVolumeName")
+            }),
+            Spec("Node", "string", 0, |o, _| copy(o, "spec.nodeName")),
+            Spec("Attached", "boolean", 0, |o, _| flag(o, "status.attached")),
+            AGE,
+        ],
+    ),
+    ("rbac.authorization.k8s.io", "RoleBinding", BINDING),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", BINDING),
     ("policy", "PodDisruptionBudget", BUDGET),
     ("autoscaling", "HorizontalPodAutoscaler", AUTOSCALER),
 ];
@@ -199,12 +239,15 @@ fn label_map(labels: &Value) -> Value {
 }
 
 fn template_containers(object: &Value) -> &[Value] {
-    let nested = items(object, "spec.template.spec.containers");
-    if nested.is_empty() {
-        items(object, "spec.jobTemplate.spec.template.spec.containers")
-    } else {
-        nested
-    }
+    [
+        "spec.template.spec.containers",
+        "spec.jobTemplate.spec.template.spec.containers",
+        "template.spec.containers",
+    ]
+    .into_iter()
+    .map(|path| items(object, path))
+    .find(|containers| !containers.is_empty())
+    .unwrap_or_default()
 }
 
 fn containers(object: &Value, _: Timestamp) -> Value {
@@ -372,24 +415,29 @@ fn first_three(all: &[String]) -> String {
 }
 
 fn endpoints(object: &Value, _: Timestamp) -> Value {
+    let subsets = items(object, "subsets");
+    if subsets.is_empty() {
+        return or_none("");
+    }
     let mut all = Vec::new();
-    for subset in items(object, "subsets") {
-        let ports = items(subset, "ports");
-        for address in items(subset, "addresses") {
-            let ip = text(address, "ip");
-            if ports.is_empty() {
-                all.push(ip.to_owned());
-            }
-            all.extend(ports.iter().map(|port| {
+    for subset in subsets {
+        let (addresses, ports) = (items(subset, "addresses"), items(subset, "ports"));
+        let ips = || addresses.iter().map(|address| text(address, "ip"));
+        if ports.is_empty() {
+            all.extend(ips().map(str::to_owned));
+        }
+        for port in ports {
+            let port = at(port, "port");
+            all.extend(ips().map(|ip| {
                 if ip.contains(':') {
-                    format!("[{ip}]:{}", at(port, "port"))
+                    format!("[{ip}]:{port}")
                 } else {
-                    format!("{ip}:{}", at(port, "port"))
+                    format!("{ip}:{port}")
                 }
             }));
         }
     }
-    or_none(&first_three(&all))
+    Value::from(first_three(&all))
 }
 
 const ENDPOINT_SLICE: &[Spec] = &[
@@ -655,7 +703,8 @@ const CRON_JOB: &[Spec] = &[
     NAME,
     Spec("Schedule", "string", 0, |o, _| copy(o, "spec.schedule")),
     Spec("Timezone", "string", 0, |o, _| or_none(text(o, "spec.timeZone"))),
-    Spec("Suspend", "string", 0, |o, _| {
+    // Declared a boolean, shown as a text.
+    Spec("Suspend", "boolean", 0, |o, _| {
         Value::from(if at(o, "spec.suspend") == &Value::Bool(true) {
             "True"
         } else {
@@ -755,9 +804,7 @@ const CLAIM: &[Spec] = &[
     Spec("Access Modes", "string", 0, |o, _| {
         bound(o, &access_modes(at(o, "status.accessModes")))
     }),
-    Spec("StorageClass", "string", 0, |o, _| {
-        copy(o, "spec.storageClassName")
-    }),
+    Spec("StorageClass", "string", 0, |o, _| storage_class(o)),
     Spec("VolumeAttributesClass", "string", 0, |o, _| {
         or_unset(text(o, "spec.volumeAttributesClassName").to_owned())
     }),
@@ -824,9 +871,7 @@ const VOLUME: &[Spec] = &[
             format!("{}/{}", text(claim, "namespace"), text(claim, "name"))
         })
     }),
-    Spec("StorageClass", "string", 0, |o, _| {
-        copy(o, "spec.storageClassName")
-    }),
+    Spec("StorageClass", "string", 0, |o, _| storage_class(o)),
     Spec("VolumeAttributesClass", "string", 0, |o, _| {
         or_unset(text(o, "spec.volumeAttributesClassName").to_owned())
     }),
@@ -836,6 +881,69 @@ const VOLUME: &[Spec] = &[
         or_unset(text(o, "spec.volumeMode").to_owned())
     }),
 ];
+
+const DRIVER: &[Spec] = &[
+    NAME,
+    Spec("AttachRequired", "boolean", 0, |o, _| {
+        Value::from(at(o, "spec.attachRequired").as_bool().unwrap_or(true))
+    }),
+    Spec("PodInfoOnMount", "boolean", 0, |o, _| {
+        flag(o, "spec.podInfoOnMount")
+    }),
+    Spec("StorageCapacity", "boolean", 0, |o, _| {
+        flag(o, "spec.storageCapacity")
+    }),
+    Spec("TokenRequests", "string", 0, |o, _| {
+        let requests = items(o, "spec.tokenRequests").iter();
+        or_unset(joined(requests.map(|request| text(request, "audience"))))
+    }),
+    Spec("RequiresRepublish", "boolean", 0, |o, _| {
+        flag(o, "spec.requiresRepublish")
+    }),
+    Spec("Modes", "string", 0, |o, _| {
+        let modes = items(o, "spec.volumeLifecycleModes").iter();
+        or_none(&joined(modes.filter_map(Value::as_str)))
+    }),
+    AGE,
+];
+
+const BINDING: &[Spec] = &[
+    NAME,
+    Spec("Role", "string", 0, |o, _| {
+        let (kind, name) = (text(o, "roleRef.kind"), text(o, "roleRef.name"));
+        Value::from(format!("{kind}/{name}"))
+    }),
+    AGE,
+    Spec("Users", "string", 1, |o, _| subjects(o, "User")),
+    Spec("Groups", "string", 1, |o, _| subjects(o, "Group")),
+    Spec("ServiceAccounts", "string", 1, |o, _| {
+        subjects(o, "ServiceAccount")
+    }),
+];
+
+/// Names of the subjects of a kind, accounts with their namespace.
+fn subjects(binding: &Value, kind: &str) -> Value {
+    let names: Vec<String> = items(binding, "subjects")
+        .iter()
+        .filter(|subject| text(subject, "kind") == kind)
+        .map(|subject| match (kind, text(subject, "namespace")) {
+            ("ServiceAccount", namespace) if !namespace.is_empty() => {
+                format!("{namespace}/{}", text(subject, "name"))
+            }
+            _ => text(subject, "name").to_owned(),
+        })
+        .collect();
+    Value::from(names.join(", "))
+}
+
+/// The class of a claim or volume; the old annotation wins.
+fn storage_class(object: &Value) -> Value {
+    let annotations = at(object, "metadata.annotations");
+    annotations
+        .get("volume.beta.kubernetes.io/storage-class")
+        .cloned()
+        .unwrap_or_else(|| copy(object, "spec.storageClassName"))
+}
 
 const STORAGE_CLASS: &[Spec] = &[
     Spec("Name", "string", 0, storage_class_name),
@@ -936,6 +1044,7 @@ fn autoscaler_targets(autoscaler: &Value, _: Timestamp) -> Value {
                 "Object" => "object",
                 _ => "external",
             };
+            let averages = matches!(source, "object" | "external");
             let metric = at(metric, source);
             let now = current
                 .get(index)
@@ -947,7 +1056,11 @@ fn autoscaler_targets(autoscaler: &Value, _: Timestamp) -> Value {
                     .find_map(|name| value.get(name)?.as_str().map(str::to_owned)),
             };
             let now = amount(now).unwrap_or_else(|| "<unknown>".to_owned());
-            let wanted = amount(at(metric, "target")).unwrap_or_else(|| "<auto>".to_owned());
+            let target = at(metric, "target");
+            let mut wanted = amount(target).unwrap_or_else(|| "<auto>".to_owned());
+            if averages && target.get("averageValue").is_some() {
+                wanted.push_str(" (avg)");
+            }
             let name = text(metric, "name");
             if name.is_empty() {
                 format!("{now}/{wanted}")

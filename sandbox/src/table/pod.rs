@@ -172,7 +172,7 @@ fn status(pod: &Value) -> String {
         }
     }
     let deleting = !at(pod, "metadata.deletionTimestamp").is_null();
-    if own_reason == "NodeLost" {
+    if deleting && own_reason == "NodeLost" {
         "Unknown".clone_into(&mut status);
     } else if deleting && !matches!(phase, "Failed" | "Succeeded") {
         "Terminating".clone_into(&mut status);

@@ -50,7 +50,8 @@ fn headings(group: &'static str, kind: &'static str) -> String {
     "Event",
     "Last Seen, Type, Reason, Object, Subobject*, Source*, Message, First Seen*, Count*, Name*"
 )]
-#[case("", "PodTemplate", "Name, Created At")]
+#[case("", "PodTemplate", "Name, Containers, Images, Pod Labels")]
+#[case("", "LimitRange", "Name, Created At")]
 fn api_602_columns(#[case] group: &'static str, #[case] kind: &'static str, #[case] want: &str) {
     assert_eq!(headings(group, kind), want);
 }
@@ -93,7 +94,7 @@ fn terminated(members: &Value) -> Value {
 #[case(terminated(&json!({"exitCode": 3})), "ExitCode:3")]
 #[case(terminated(&json!({"exitCode": 137, "signal": 9})), "Signal:9")]
 #[case(json!({"phase": "Failed", "reason": "Evicted"}), "Evicted")]
-#[case(json!({"phase": "Running", "reason": "NodeLost"}), "Unknown")]
+#[case(json!({"phase": "Running", "reason": "NodeLost"}), "NodeLost")]
 #[case(json!({"phase": "Pending", "containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}),
     "ImagePullBackOff")]
 #[case(json!({"phase": "Pending", "initContainerStatuses": [{"name": "i1", "restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),

@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::{
     error::{FieldError, FieldErrorKind},
-    gofmt::quote,
+    gofmt::{quote, show},
+    others,
     pod::TEMPLATE,
-    rule::{Check, Path, Report, Row, Table, at, text_at},
-    selector::LABEL_SELECTOR,
+    rule::{Check, Path, Report, Row, Table, at, is_unset, items_at, text_at},
+    selector::{LABEL_SELECTOR, key},
     text,
 };
 use crate::selector::LabelSelector;
@@ -24,7 +25,10 @@ pub(super) const KINDS: &[(&str, &str, Table)] = &[
     (
         "apps",
         "ControllerRevision",
-        &[Row("revision", Check::NotNegative)],
+        &[
+            Row("data", Check::RequiredBecause("data is mandatory")),
+            Row("revision", Check::NotNegative),
+        ],
     ),
     (
         "",
@@ -50,7 +54,7 @@ const DEPLOYMENT: Table = &[
     ),
     Row(
         "",
-        Check::With(|report, path, spec| template(report, path, spec, true)),
+        Check::With(|report, path, spec| template(report, path, spec, "ReplicaSet")),
     ),
     Row("strategy", Check::With(deployment_strategy)),
     Row("minReadySeconds", Check::NotNegative),
@@ -67,24 +71,39 @@ const REPLICA_SET: Table = &[
     ),
     Row(
         "",
-        Check::With(|report, path, spec| template(report, path, spec, true)),
+        Check::With(|report, path, spec| template(report, path, spec, "ReplicaSet")),
     ),
 ];
 
 const STATEFUL_SET: Table = &[
+    Row("serviceName", Check::Text(text::dns_label)),
     Row("podManagementPolicy", Check::With(pod_management_policy)),
     Row("updateStrategy", Check::With(stateful_set_strategy)),
+    Row(
+        "persistentVolumeClaimRetentionPolicy",
+        Check::Members(&[
+            Row("whenDeleted", Check::OneOf(RETENTION)),
+            Row("whenScaled", Check::OneOf(RETENTION)),
+        ]),
+    ),
     Row("replicas", Check::NotNegative),
     Row("minReadySeconds", Check::NotNegative),
+    Row("ordinals", Check::Members(&[Row("start", Check::NotNegative)])),
+    Row(
+        "volumeClaimTemplates",
+        Check::Items(&[Row("spec", Check::With(others::claim))]),
+    ),
     Row(
         "",
         Check::With(|report, path, spec| selector(report, path, spec, "statefulset")),
     ),
     Row(
         "",
-        Check::With(|report, path, spec| template(report, path, spec, false)),
+        Check::With(|report, path, spec| template(report, path, spec, "StatefulSet")),
     ),
 ];
+
+const RETENTION: &[&str] = &["Retain", "Delete"];
 
 const DAEMON_SET: Table = &[
     Row(
@@ -93,7 +112,7 @@ const DAEMON_SET: Table = &[
     ),
     Row(
         "",
-        Check::With(|report, path, spec| template(report, path, spec, false)),
+        Check::With(|report, path, spec| template(report, path, spec, "DaemonSet")),
     ),
     Row("minReadySeconds", Check::NotNegative),
     Row("updateStrategy", Check::With(daemon_set_strategy)),
@@ -104,7 +123,7 @@ const REPLICATION_CONTROLLER: Table = &[
     Row("minReadySeconds", Check::NotNegative),
     Row("selector", Check::Required),
     Row("replicas", Check::NotNegative),
-    Row("template", Check::Members(TEMPLATE)),
+    Row("", Check::With(controller_template)),
 ];
 
 const JOB: Table = &[
@@ -113,17 +132,180 @@ const JOB: Table = &[
     Row("activeDeadlineSeconds", Check::NotNegative),
     Row("backoffLimit", Check::NotNegative),
     Row("ttlSecondsAfterFinished", Check::NotNegative),
+    Row("backoffLimitPerIndex", Check::NotNegative),
+    Row("maxFailedIndexes", Check::NotNegative),
+    Row("managedBy", Check::With(managed_by)),
+    Row("completionMode", Check::OneOf(&["NonIndexed", "Indexed"])),
+    Row("", Check::With(job_indexes)),
+    Row("podFailurePolicy", Check::Members(POD_FAILURE_POLICY)),
+    Row("", Check::With(pod_replacement_policy)),
     Row("selector", Check::Members(LABEL_SELECTOR)),
-    Row("template", Check::Members(TEMPLATE)),
+    Row("template", Check::With(check_template)),
     Row("", Check::With(job_restart_policy)),
 ];
+
+const POD_FAILURE_POLICY: Table = &[Row(
+    "rules",
+    Check::Items(&[
+        Row(
+            "action",
+            Check::OneOf(&["Count", "FailIndex", "FailJob", "Ignore"]),
+        ),
+        Row("onExitCodes", Check::With(exit_codes)),
+        Row(
+            "onPodConditions",
+            Check::Items(&[
+                Row("type", Check::With(key)),
+                Row("status", Check::OneOf(&["False", "True", "Unknown"])),
+            ]),
+        ),
+        Row("", Check::With(failure_rule)),
+    ]),
+)];
+
+fn exit_codes(report: &mut Report, path: &Path<'_>, codes: &Value) {
+    if codes.is_null() {
+        return;
+    }
+    let operator = at(codes, "operator");
+    if operator != "In" && operator != "NotIn" {
+        report.not_supported(&path.member("operator"), operator, &["In", "NotIn"]);
+    }
+    let path = path.member("values");
+    let values = items_at(codes, "values");
+    if values.is_empty() {
+        let none = Value::Array(Vec::new());
+        report.invalid(&path, &none, "at least one value is required");
+    }
+    for (index, value) in values.iter().enumerate() {
+        if operator == "In" && value.as_i64() == Some(0) {
+            report.invalid(&path.item(index), value, "must not be 0 for the In operator");
+        }
+        if values.iter().take(index).any(|other| other == value) {
+            report.duplicate(&path.item(index), value);
+        }
+    }
+    if values
+        .windows(2)
+        .any(|pair| matches!(pair, [a, b] if a.as_i64() > b.as_i64()))
+    {
+        report.invalid(&path, at(codes, "values"), "must be ordered");
+    }
+}
+
+fn failure_rule(report: &mut Report, path: &Path<'_>, rule: &Value) {
+    let problem = match (
+        is_unset(at(rule, "onExitCodes")),
+        is_unset(at(rule, "onPodConditions")),
+    ) {
+        (true, true) => "specifying one of OnExitCodes and OnPodConditions is required",
+        (false, false) => "specifying both OnExitCodes and OnPodConditions is not supported",
+        _ => return,
+    };
+    let path = path.to_string();
+    report.push(FieldError::new(FieldErrorKind::Invalid, path, problem));
+}
+
+fn managed_by(report: &mut Report, path: &Path<'_>, value: &Value) {
+    if value.as_str().is_some_and(|name| !name.contains('/')) {
+        let problem = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        report.invalid(path, value, problem);
+    }
+}
+
+/// What only jobs with completions by index have.
+fn job_indexes(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    let indexed = at(spec, "completionMode") == "Indexed";
+    let completions = at(spec, "completions");
+    if indexed && completions.is_null() {
+        report.required(&path.member("completions"), "when completion mode is Indexed");
+    }
+    let (per_index, max_failed) = (at(spec, "backoffLimitPerIndex"), at(spec, "maxFailedIndexes"));
+    let path_per_index = path.member("backoffLimitPerIndex");
+    if per_index.is_null() && !max_failed.is_null() {
+        report.required(&path_per_index, "when maxFailedIndexes is specified");
+    }
+    if !indexed {
+        for (path, value) in [
+            (&path_per_index, per_index),
+            (&path.member("maxFailedIndexes"), max_failed),
+        ] {
+            if !value.is_null() {
+                report.invalid(path, value, "requires indexed completion mode");
+            }
+        }
+    } else if let (Some(failed), Some(all)) = (max_failed.as_i64(), completions.as_i64())
+        && failed > all
+    {
+        let problem = "must be less than or equal to completions";
+        report.invalid(&path.member("maxFailedIndexes"), max_failed, problem);
+    }
+    let path = path.member("successPolicy");
+    for (index, rule) in items_at(spec, "successPolicy.rules").iter().enumerate() {
+        if is_unset(at(rule, "succeededCount")) && is_unset(at(rule, "succeededIndexes")) {
+            report.required(
+                &path.member("rules").item(index),
+                "at least one of succeededCount or succeededIndexes must be specified",
+            );
+        }
+    }
+}
+
+fn pod_replacement_policy(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    let policy = at(spec, "podReplacementPolicy");
+    let supported: &[&str] = if at(spec, "podFailurePolicy").is_null() {
+        &["Failed", "TerminatingOrFailed"]
+    } else {
+        &["Failed"]
+    };
+    if policy.as_str().is_some_and(|policy| !supported.contains(&policy)) {
+        report.not_supported(&path.member("podReplacementPolicy"), policy, supported);
+    }
+}
+
+/// Selector and template of a replication controller.
+fn controller_template(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    let path = path.member("template");
+    let template = at(spec, "template");
+    if is_unset(at(template, "spec.containers")) && at(template, "metadata") == &serde_json::json!({}) {
+        report.required(&path, "");
+        return;
+    }
+    let wanted = at(spec, "selector").as_object();
+    let labels = at(template, "metadata.labels");
+    let fits = |(key, value): (&String, &Value)| labels.get(key) == Some(value);
+    if wanted.is_some_and(|wanted| !wanted.is_empty() && !wanted.iter().all(fits)) {
+        let path = path.member("metadata");
+        report.invalid(
+            &path.member("labels"),
+            labels,
+            "`selector` does not match template `labels`",
+        );
+    }
+    check_template(report, &path, template);
+    let path = path.member("spec");
+    let policy = at(template, "spec.restartPolicy");
+    if !policy.is_null() && policy != "Always" {
+        report.not_supported(&path.member("restartPolicy"), policy, &["Always"]);
+    }
+    if !at(template, "spec.activeDeadlineSeconds").is_null() {
+        let reason = "activeDeadlineSeconds in ReplicationController is not Supported";
+        report.forbidden(&path.member("activeDeadlineSeconds"), reason);
+    }
+}
 
 const CRON_JOB: Table = &[
     Row("schedule", Check::With(schedule)),
     Row("startingDeadlineSeconds", Check::NotNegative),
     Row("timeZone", Check::With(time_zone)),
     Row("concurrencyPolicy", Check::OneOf(&["Allow", "Forbid", "Replace"])),
-    Row("jobTemplate", Check::Members(&[Row("spec", Check::Members(JOB))])),
+    Row(
+        "jobTemplate",
+        Check::Members(&[
+            Row("spec", Check::Members(JOB)),
+            Row("spec", Check::With(template_of_jobs)),
+        ]),
+    ),
     Row("successfulJobsHistoryLimit", Check::NotNegative),
     Row("failedJobsHistoryLimit", Check::NotNegative),
 ];
@@ -141,22 +323,26 @@ fn checked_selector(report: &mut Report, path: &Path<'_>, selector: &Value, work
         return;
     }
     report.check(path, selector, LABEL_SELECTOR);
-    match LabelSelector::from_value(selector) {
-        Ok(Some(parsed)) if parsed.is_empty() => {
+    match (usable_selector(selector), workload) {
+        (Ok(Some(parsed)), _) if parsed.is_empty() => {
             report.invalid(
                 path,
                 selector,
                 &format!("empty selector is invalid for {workload}"),
             );
         }
-        Err(_) => report.invalid(path, selector, "invalid label selector"),
-        Ok(_) => {}
+        (Err(Unusable), "deployment") => report.invalid(path, selector, "invalid label selector"),
+        (Err(Unusable), "statefulset") => {
+            let detail = show(selector);
+            report.push(FieldError::new(FieldErrorKind::Invalid, path.to_string(), detail));
+        }
+        _ => {}
     }
 }
 
 /// The template has to match the selector, and its pods are restarted for ever.
-fn template(report: &mut Report, path: &Path<'_>, spec: &Value, in_replica_set: bool) {
-    let Ok(selector) = LabelSelector::from_value(at(spec, "selector")) else {
+fn template(report: &mut Report, path: &Path<'_>, spec: &Value, workload: &str) {
+    let Ok(selector) = usable_selector(at(spec, "selector")) else {
         return;
     };
     let path = path.member("template");
@@ -170,15 +356,41 @@ fn template(report: &mut Report, path: &Path<'_>, spec: &Value, in_replica_set: 
             "`selector` does not match template `labels`",
         );
     }
-    report.check(&path, template, TEMPLATE);
+    check_template(report, &path, template);
     let path = path.member("spec");
     let policy = at(template, "spec.restartPolicy");
     if !policy.is_null() && policy != "Always" {
         report.not_supported(&path.member("restartPolicy"), policy, &["Always"]);
     }
-    if in_replica_set && !at(template, "spec.activeDeadlineSeconds").is_null() {
-        let reason = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        report.forbidden(&path.member("activeDeadlineSeconds"), reason);
+    if !at(template, "spec.activeDeadlineSeconds").is_null() {
+        let reason = format!("activeDeadlineSeconds in {workload} is not Supported");
+        report.forbidden(&path.member("activeDeadlineSeconds"), &reason);
+    }
+}
+
+/// A selector that cannot be evaluated; what is wrong has been reported where it stands.
+struct Unusable;
+
+/// The selector, if there is one.
+fn usable_selector(selector: &Value) -> Result<Option<LabelSelector>, Unusable> {
+    let mut report = Report::default();
+    report.check(&Path::root(), selector, LABEL_SELECTOR);
+    if !report.errors.is_empty() {
+        return Err(Unusable);
+    }
+    LabelSelector::from_value(selector).map_err(|_| Unusable)
+}
+
+/// A template, whose labels and annotations are reported without their `metadata`, and which has no ephemeral
+/// containers.
+fn check_template(report: &mut Report, path: &Path<'_>, template: &Value) {
+    report.check(path, template, TEMPLATE);
+    if !is_unset(at(template, "spec.ephemeralContainers")) {
+        let path = path.member("spec");
+        report.forbidden(
+            &path.member("ephemeralContainers"),
+            "ephemeral containers not allowed in pod template",
+        );
     }
 }
 
@@ -265,12 +477,14 @@ fn stateful_set_strategy(report: &mut Report, path: &Path<'_>, strategy: &Value)
         }
         "OnDelete" => {
             if !at(strategy, "rollingUpdate").is_null() {
-                let problem = "only allowed for updateStrategy 'RollingUpdate'";
-                report.invalid(
-                    &path.member("rollingUpdate"),
-                    at(strategy, "rollingUpdate"),
-                    problem,
+                let rolling = at(strategy, "rollingUpdate");
+                let detail = format!(
+                    "{{\"Partition\":{},\"MaxUnavailable\":{}}}: only allowed for updateStrategy 'RollingUpdate'",
+                    at(rolling, "partition").as_i64().unwrap_or_default(),
+                    at(rolling, "maxUnavailable")
                 );
+                let path = path.member("rollingUpdate").to_string();
+                report.push(FieldError::new(FieldErrorKind::Invalid, path, detail));
             }
         }
         _ => {
@@ -302,9 +516,10 @@ pub(super) fn not_above_100_percent(report: &mut Report, path: &Path<'_>, value:
     }
 }
 
+/// What is no percentage counts as none.
 fn is_zero(value: &Value) -> bool {
     match value.as_str() {
-        Some(text) => text::percent(text) == Some(0),
+        Some(text) => text::percent(text).unwrap_or_default() == 0,
         None => value.as_i64().unwrap_or_default() == 0,
     }
 }
@@ -320,25 +535,38 @@ fn progress_deadline(report: &mut Report, path: &Path<'_>, spec: &Value) {
 }
 
 fn job_restart_policy(report: &mut Report, path: &Path<'_>, spec: &Value) {
-    let policy = text_at(spec, "template.spec.restartPolicy");
-    if !matches!(policy, "OnFailure" | "Never") {
-        let path = path.member("template");
-        let path = path.member("spec");
-        report.required(
-            &path.member("restartPolicy"),
-            "valid values: \"OnFailure\", \"Never\"",
-        );
+    let policy = at(spec, "template.spec.restartPolicy");
+    let path = path.member("template");
+    let path = path.member("spec");
+    let path = path.member("restartPolicy");
+    match policy.as_str().unwrap_or_default() {
+        "OnFailure" | "Never" => {}
+        "" | "Always" => report.required(&path, "valid values: \"OnFailure\", \"Never\""),
+        _ => report.not_supported(&path, policy, &["OnFailure", "Never"]),
     }
 }
 
 /// Without manualSelector the selector is the one that the server made (API-323).
 fn generated_selector(report: &mut Report, path: &Path<'_>, job: &Value) {
     let spec = at(job, "spec");
-    if at(spec, "manualSelector") == &Value::Bool(true) {
-        return;
-    }
     let path = path.member("spec");
     let selector = at(spec, "selector");
+    let labels = at(spec, "template.metadata.labels");
+    if at(spec, "manualSelector") == &Value::Bool(true) {
+        if selector.is_null() {
+            report.required(&path.member("selector"), "");
+        }
+        if !matches!(usable_selector(selector), Ok(Some(parsed)) if parsed.matches(labels)) {
+            let path = path.member("template");
+            let path = path.member("metadata");
+            report.invalid(
+                &path.member("labels"),
+                labels,
+                "`selector` does not match template `labels`",
+            );
+        }
+        return;
+    }
     let generated = serde_json::json!({
         "matchLabels": {"batch.kubernetes.io/controller-uid": at(job, "metadata.uid")},
     });
@@ -350,7 +578,6 @@ fn generated_selector(report: &mut Report, path: &Path<'_>, job: &Value) {
         selector,
         "`selector` not auto-generated",
     );
-    let labels = at(spec, "template.metadata.labels");
     if !matches!(LabelSelector::from_value(selector), Ok(Some(parsed)) if parsed.matches(labels)) {
         let path = path.member("template");
         let path = path.member("metadata");
@@ -387,7 +614,14 @@ fn schedule(report: &mut Report, path: &Path<'_>, value: &Value) {
         );
         return;
     }
-    if NAMED.contains(&text) || text.starts_with("@every ") {
+    if NAMED.contains(&text) {
+        return;
+    }
+    if let Some(duration) = text.strip_prefix("@every ") {
+        if !is_duration(duration) {
+            let problem = format!("failed to parse duration {text}: time: invalid duration {duration:?}");
+            report.invalid(path, value, &problem);
+        }
         return;
     }
     if text.starts_with('@') {
@@ -410,6 +644,24 @@ fn schedule(report: &mut Report, path: &Path<'_>, value: &Value) {
             return;
         }
     }
+}
+
+/// `1h30m`, `90s`, `1.5h`.
+fn is_duration(text: &str) -> bool {
+    let unsigned = text.trim_start_matches(['+', '-']);
+    let mut rest = unsigned;
+    while !rest.is_empty() {
+        let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let unit = ["ns", "us", "µs", "ms", "s", "m", "h"]
+            .into_iter()
+            .filter(|unit| digits.starts_with(unit))
+            .max_by_key(|unit| unit.len());
+        let Some(unit) = unit.filter(|_| digits.len() < rest.len()) else {
+            return false;
+        };
+        rest = digits.strip_prefix(unit).unwrap_or_default();
+    }
+    !unsigned.is_empty()
 }
 
 /// What is wrong with `*`, `*/5`, `1-5`, `1-10/2`, `MON`.
@@ -435,6 +687,14 @@ fn schedule_part(part: &str, (low, high): (u32, u32)) -> Option<String> {
     if matches!(range, "*" | "?") {
         return None;
     }
+    let numbers: Vec<Option<u32>> = range.splitn(2, '-').map(|bound| bound.parse().ok()).collect();
+    if let [Some(first), Some(last)] = numbers.as_slice()
+        && first > last
+    {
+        return Some(format!(
+            "beginning of range ({first}) beyond end of range ({last}): {part}"
+        ));
+    }
     range.splitn(2, '-').find_map(|bound| {
         if NAMES.contains(&bound.to_lowercase().as_str()) {
             return None;
@@ -452,6 +712,23 @@ fn schedule_part(part: &str, (low, high): (u32, u32)) -> Option<String> {
             )),
         }
     })
+}
+
+/// The selector of each job is made with it.
+fn template_of_jobs(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    let manual = at(spec, "manualSelector");
+    if manual == &Value::Bool(true) {
+        let supported = ["nil", "false"];
+        report.not_supported(&path.member("manualSelector"), manual, &supported);
+    }
+    let selector = at(spec, "selector");
+    if !selector.is_null() {
+        report.invalid(
+            &path.member("selector"),
+            selector,
+            "`selector` will be auto-generated",
+        );
+    }
 }
 
 fn time_zone(report: &mut Report, path: &Path<'_>, value: &Value) {

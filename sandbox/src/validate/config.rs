@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     error::FieldError,
-    gofmt::show_ordered,
+    gofmt::quote,
     pod::taint_effect,
     rule::{Check, Path, Report, Row, Table, at, is_unset, items_at, text_at},
     selector::key,
@@ -19,6 +19,14 @@ pub(super) const KINDS: &[(&str, &str, Table)] = &[
     ("", "Secret", &[Row("", Check::With(secret))]),
     (
         "",
+        "Namespace",
+        &[Row(
+            "spec",
+            Check::Members(&[Row("finalizers", Check::With(namespace_finalizers))]),
+        )],
+    ),
+    (
+        "",
         "Node",
         &[
             Row("", Check::With(node_taints)),
@@ -27,7 +35,32 @@ pub(super) const KINDS: &[(&str, &str, Table)] = &[
     ),
 ];
 
-const NODE: Table = &[Row("podCIDRs", Check::EachText(text::cidr))];
+const NODE: Table = &[
+    Row("podCIDRs", Check::EachText(text::cidr)),
+    Row("podCIDRs", Check::With(one_range_per_family)),
+];
+
+fn one_range_per_family(report: &mut Report, path: &Path<'_>, ranges: &Value) {
+    let list = ranges.as_array().map_or(&[][..], Vec::as_slice);
+    let of_six = |range: &&Value| range.as_str().is_some_and(|range| range.contains(':'));
+    let six = list.iter().filter(of_six).count();
+    if six > 1 || list.len().saturating_sub(six) > 1 {
+        let problem = "may specify no more than one CIDR for each IP family";
+        report.invalid(path, ranges, problem);
+    }
+}
+
+/// Finalizers in the spec of a namespace are named like those of metadata.
+fn namespace_finalizers(report: &mut Report, path: &Path<'_>, finalizers: &Value) {
+    for finalizer in finalizers.as_array().into_iter().flatten() {
+        let name = finalizer.as_str().unwrap_or_default();
+        report.problems(path, finalizer, &text::qualified_name(name));
+        if !name.contains('/') && name != "kubernetes" {
+            let problem = "name is neither a standard finalizer name nor is it fully qualified";
+            report.invalid(path, finalizer, problem);
+        }
+    }
+}
 
 fn config_map(report: &mut Report, path: &Path<'_>, map: &Value) {
     let mut size = 0;
@@ -85,7 +118,9 @@ fn secret(report: &mut Report, path: &Path<'_>, secret: &Value) {
             needs("tls.crt");
             needs("tls.key");
         }
-        "kubernetes.io/ssh-auth" => needs("ssh-privatekey"),
+        "kubernetes.io/ssh-auth" if data.get("ssh-privatekey").is_none_or(is_unset) => {
+            report.required(&data_path.key("ssh-privatekey"), "");
+        }
         "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
             needs("username");
             needs("password");
@@ -132,7 +167,11 @@ fn node_taints(report: &mut Report, path: &Path<'_>, node: &Value) {
         key(report, &path.member("key"), at(taint, "key"));
         let problems = text::label_value(text_at(taint, "value"));
         report.problems(&path.member("value"), at(taint, "value"), &problems);
-        taint_effect(report, &path.member("effect"), at(taint, "effect"));
+        if is_unset(at(taint, "effect")) {
+            report.required(&path.member("effect"), "");
+        } else {
+            taint_effect(report, &path.member("effect"), at(taint, "effect"));
+        }
         let identity = |taint: &Value| {
             (
                 text_at(taint, "key").to_owned(),
@@ -144,8 +183,13 @@ fn node_taints(report: &mut Report, path: &Path<'_>, node: &Value) {
             .take(index)
             .any(|other| identity(other) == identity(taint))
         {
-            let shown = show_ordered(taint, &["key", "value", "effect", "timeAdded"]);
-            let detail = format!("{shown}: taints must be unique by key and effect pair");
+            let detail = format!(
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{}}}: taints must be unique by key and effect pair",
+                quote(text_at(taint, "key")),
+                quote(text_at(taint, "value")),
+                quote(text_at(taint, "effect")),
+                at(taint, "timeAdded")
+            );
             report.push(FieldError::new(
                 super::FieldErrorKind::Duplicate,
                 path.to_string(),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     error::{FieldError, FieldErrorKind},
-    gofmt::quote,
+    gofmt::{quote, show},
     rule::{Path, Report, at, text_at},
 };
 use crate::names::GroupKind;
@@ -19,7 +19,9 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("batch", "Job", "spec.selector"),
     ("discovery.k8s.io", "EndpointSlice", "addressType"),
     ("networking.k8s.io", "IngressClass", "spec.controller"),
+    ("", "ResourceQuota", "spec.scopes"),
     ("", "Secret", "type"),
+    ("scheduling.k8s.io", "PriorityClass", "preemptionPolicy"),
     ("storage.k8s.io", "StorageClass", "provisioner"),
     ("storage.k8s.io", "StorageClass", "parameters"),
     ("storage.k8s.io", "StorageClass", "reclaimPolicy"),
@@ -28,21 +30,22 @@ const FIELDS: &[(&str, &str, &str)] = &[
 
 pub(super) fn check(report: &mut Report, gk: &GroupKind, new: &Value, old: &Value) {
     let (group, kind) = (gk.group.as_ref(), gk.kind.as_ref());
+    if (group, kind) == ("scheduling.k8s.io", "PriorityClass") && at(new, "value") != at(old, "value") {
+        report.push(FieldError::forbidden("value", "may not be changed in an update."));
+    }
     for (_, _, field) in FIELDS.iter().filter(|row| row.0 == group && row.1 == kind) {
         same(report, field, new, old);
     }
     match (group, kind) {
         ("", "ConfigMap" | "Secret") => frozen_data(report, new, old),
         ("", "Node") => node(report, new, old),
+        ("", "PersistentVolume") => volume(report, new, old),
         ("", "PersistentVolumeClaim") => claim(report, new, old),
         ("", "Service") => service(report, new, old),
         ("apps", "StatefulSet") => stateful_set(report, new, old),
         ("batch", "Job") => job(report, new, old),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
             role_reference(report, new, old);
-        }
-        ("scheduling.k8s.io", "PriorityClass") if at(new, "value") != at(old, "value") => {
-            report.push(FieldError::forbidden("value", "may not be changed in an update."));
         }
         ("events.k8s.io", "Event") => event(report, new, old),
         _ => {}
@@ -88,6 +91,38 @@ fn node(report: &mut Report, new: &Value, old: &Value) {
         let reason = "node updates may not change providerID except from \"\" to valid";
         report.push(FieldError::forbidden("spec.providerID", reason));
     }
+    if at(new, "spec.externalID") != at(old, "spec.externalID") {
+        report.push(FieldError::forbidden("spec.externalID", "may not be updated"));
+    }
+}
+
+fn volume(report: &mut Report, new: &Value, old: &Value) {
+    const OTHERS: &[&str] = &[
+        "accessModes",
+        "capacity",
+        "claimRef",
+        "mountOptions",
+        "nodeAffinity",
+        "persistentVolumeReclaimPolicy",
+        "storageClassName",
+        "volumeAttributesClassName",
+        "volumeMode",
+    ];
+    let source = |volume: &Value| {
+        let mut spec = at(volume, "spec").clone();
+        if let Some(spec) = spec.as_object_mut() {
+            spec.retain(|member, _| !OTHERS.contains(&member.as_str()));
+        }
+        spec
+    };
+    if source(new) != source(old) {
+        let reason = "spec.persistentvolumesource is immutable after creation";
+        report.push(FieldError::forbidden("spec.persistentvolumesource", reason));
+    }
+    let mode = at(new, "spec.volumeMode");
+    if mode != at(old, "spec.volumeMode") {
+        report.push(FieldError::invalid("volumeMode", mode, "field is immutable"));
+    }
 }
 
 /// A claim may grow once it is bound, and be bound once.
@@ -118,6 +153,10 @@ fn claim(report: &mut Report, new: &Value, old: &Value) {
     if expected != *old_spec {
         let reason = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         report.push(FieldError::forbidden("spec", reason));
+    }
+    let mode = at(new, "spec.volumeMode");
+    if mode != at(old, "spec.volumeMode") {
+        report.push(FieldError::invalid("volumeMode", mode, "field is immutable"));
     }
 }
 
@@ -165,11 +204,39 @@ fn stateful_set(report: &mut Report, new: &Value, old: &Value) {
 fn job(report: &mut Report, new: &Value, old: &Value) {
     if text_at(old, "spec.completionMode") != "Indexed" {
         same(report, "spec.completions", new, old);
+    } else if at(new, "spec.completions") != at(old, "spec.completions")
+        && at(new, "spec.completions") != at(new, "spec.parallelism")
+    {
+        report.push(FieldError::invalid(
+            "spec.completions",
+            at(new, "spec.completions"),
+            "can only be modified in tandem with spec.parallelism",
+        ));
     }
+    same(report, "spec.podFailurePolicy", new, old);
+    same(report, "spec.backoffLimitPerIndex", new, old);
+    same(report, "spec.managedBy", new, old);
     let never_started =
         at(old, "spec.suspend") == &Value::Bool(true) && at(old, "status.startTime").is_null();
-    if !never_started {
+    if never_started {
+        scheduling_directives(report, new, old);
+    } else {
         same(report, "spec.template", new, old);
+    }
+}
+
+/// What decides where its pods run may change until a suspended job has started.
+fn scheduling_directives(report: &mut Report, new: &Value, old: &Value) {
+    const DIRECTIVES: &[&str] = &["nodeSelector", "affinity", "tolerations", "schedulingGates"];
+    let fixed = |job: &Value| {
+        let mut spec = at(job, "spec.template.spec").clone();
+        if let Some(spec) = spec.as_object_mut() {
+            spec.retain(|member, _| !DIRECTIVES.contains(&member.as_str()));
+        }
+        spec
+    };
+    if fixed(new) != fixed(old) {
+        same(report, "spec.template.spec", new, old);
     }
 }
 
@@ -201,11 +268,33 @@ fn event(report: &mut Report, new: &Value, old: &Value) {
         ("related", "related"),
         ("reportingController", "reportingController"),
         ("reportingInstance", "reportingInstance"),
+        ("deprecatedCount", "count"),
     ];
     let path = Path::root();
+    let show_reference = |reference: &Value| {
+        const MEMBERS: &[(&str, &str)] = &[
+            ("Kind", "kind"),
+            ("Namespace", "namespace"),
+            ("Name", "name"),
+            ("UID", "uid"),
+            ("APIVersion", "apiVersion"),
+            ("ResourceVersion", "resourceVersion"),
+            ("FieldPath", "fieldPath"),
+        ];
+        let members = MEMBERS
+            .iter()
+            .map(|(shown, name)| format!("{}:{}", quote(shown), quote(text_at(reference, name))));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    };
     for (field, shown) in FIELDS {
         if at(new, field) != at(old, field) {
-            report.invalid(&path.member(shown), at(new, field), "field is immutable");
+            let value = match *field {
+                "regarding" | "related" => show_reference(at(new, field)),
+                _ => show(at(new, field)),
+            };
+            let detail = format!("{value}: field is immutable");
+            let path = path.member(shown).to_string();
+            report.push(FieldError::new(FieldErrorKind::Invalid, path, detail));
         }
     }
 }

@@ -24,8 +24,9 @@ const STANDARD_FINALIZERS: &[&str] = &["orphan", "foregroundDeletion", "kubernet
 /// Which rule the name of a kind follows (API-100).
 pub(super) fn name_problems(gk: &GroupKind, name: &str) -> Vec<String> {
     match (gk.group.as_ref(), gk.kind.as_ref()) {
-        ("", "Namespace" | "Service") => text::dns_label(name),
-        ("rbac.authorization.k8s.io", _) => text::path_segment(name),
+        ("", "Namespace" | "Service") | ("apps", "StatefulSet") => text::dns_label(name),
+        // Only what a URL needs is asked of events, which anyone writes.
+        ("" | "events.k8s.io", "Event") | ("rbac.authorization.k8s.io", _) => text::path_segment(name),
         ("batch", "CronJob") => {
             let mut problems = text::dns_subdomain(name);
             if name.len() > 52 {
@@ -42,6 +43,21 @@ pub(super) fn check(report: &mut Report, gk: &GroupKind, object: &Value) {
     let path = root.member("metadata");
     let metadata = at(object, "metadata");
     let name = text_at(metadata, "name");
+    let base = text_at(metadata, "generateName");
+    if !base.is_empty() {
+        // A hyphen at the end is fine: more follows.
+        let mut as_name = base.to_owned();
+        if base.len() > 1 && base.ends_with('-') {
+            as_name.truncate(base.len() - 2);
+            as_name.push('a');
+        }
+        let problems = name_problems(gk, &as_name);
+        report.problems(
+            &path.member("generateName"),
+            at(metadata, "generateName"),
+            &problems,
+        );
+    }
     if name.is_empty() {
         report.required(&path.member("name"), "name or generateName is required");
     } else {
@@ -51,6 +67,7 @@ pub(super) fn check(report: &mut Report, gk: &GroupKind, object: &Value) {
             &name_problems(gk, name),
         );
     }
+    report.not_negative(&path.member("generation"), at(metadata, "generation"));
     check_labels_and_annotations(report, &path, metadata);
     owner_references(
         report,
@@ -134,7 +151,15 @@ fn owner_references(report: &mut Report, path: &Path<'_>, references: &Value) {
     let references = references.as_array().map_or(&[][..], Vec::as_slice);
     let mut controller: Option<&Value> = None;
     for reference in references {
-        for member in ["apiVersion", "kind", "name", "uid"] {
+        let version = text_at(reference, "apiVersion");
+        if version.is_empty() || version.matches('/').count() > 1 {
+            report.invalid(
+                &path.member("apiVersion"),
+                &Value::from(version),
+                "version must not be empty",
+            );
+        }
+        for member in ["kind", "name", "uid"] {
             if text_at(reference, member).is_empty() {
                 report.invalid(&path.member(member), &Value::from(""), "must not be empty");
             }
@@ -176,9 +201,8 @@ fn finalizers(report: &mut Report, path: &Path<'_>, finalizers: &[Value]) {
     for (index, finalizer) in finalizers.iter().enumerate() {
         let name = finalizer.as_str().unwrap_or_default();
         let problems = text::qualified_name(name);
-        if !problems.is_empty() {
-            report.problems(path, finalizer, &problems);
-        } else if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+        report.problems(path, finalizer, &problems);
+        if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
             let problem = "name is neither a standard finalizer name nor is it fully qualified";
             report.invalid(&path.item(index), finalizer, problem);
         }
@@ -190,7 +214,7 @@ fn both_propagations(report: &mut Report, path: &Path<'_>, finalizers: &[Value])
     let has = |wanted: &str| finalizers.iter().any(|finalizer| finalizer == wanted);
     if has("orphan") && has("foregroundDeletion") {
         let shown = Value::Array(finalizers.to_vec());
-        let problem = "finalizer orphan and finalizer foregroundDeletion cannot be both set";
+        let problem = "finalizer orphan and foregroundDeletion cannot be both set";
         report.invalid(path, &shown, problem);
     }
 }
@@ -200,9 +224,15 @@ pub(super) fn check_update(report: &mut Report, new: &Value, old: &Value) {
     let root = Path::root();
     let path = root.member("metadata");
     let (new, old) = (at(new, "metadata"), at(old, "metadata"));
-    for member in ["name", "namespace", "uid", "creationTimestamp"] {
+    for member in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+    ] {
         let (new, old) = (at(new, member), at(old, member));
-        if new != old && !old.is_null() {
+        if new != old && (!old.is_null() || member == "deletionTimestamp") {
             report.invalid(&path.member(member), new, "field is immutable");
         }
     }

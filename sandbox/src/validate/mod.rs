@@ -6,21 +6,26 @@
 //! [`update`] (or [`update_status`]), and [`warnings`] for the Warning headers.
 
 mod apps;
+mod autoscaler;
 mod config;
+mod container;
 mod decode;
 mod error;
 pub(crate) mod gofmt;
 mod immutable;
+mod limits;
 mod meta;
 mod network;
 mod others;
 mod pod;
+mod pod_spec;
 mod pod_update;
 mod quantity;
 mod rule;
 mod selector;
 mod status;
 mod text;
+mod volume;
 mod warning;
 mod zero;
 
@@ -37,7 +42,7 @@ pub use self::{
     decode::decode,
     error::{FieldError, FieldErrorKind},
     quantity::{Quantity, QuantityError},
-    warning::warnings,
+    warning::{update_warnings, warnings},
 };
 pub(crate) use self::{
     gofmt::show_map,
@@ -85,12 +90,26 @@ pub fn update(gk: &GroupKind, new: &Value, old: &Value) -> Vec<FieldError> {
     let root = Path::root();
     meta::check(&mut report, gk, new);
     meta::check_update(&mut report, new, old);
-    if gk.group.is_empty() && gk.kind == "Pod" {
-        pod_update::check(&mut report, new, old);
-    } else {
-        report.check(&root, new, table(gk));
+    match (gk.group.as_ref(), gk.kind.as_ref()) {
+        ("", "Pod") => {
+            pod_update::check(&mut report, new, old);
+            immutable::check(&mut report, gk, new, old);
+        }
+        ("apps", "DaemonSet") => {
+            immutable::check(&mut report, gk, new, old);
+            report.check(&root, new, table(gk));
+        }
+        _ => {
+            report.check(&root, new, table(gk));
+            immutable::check(&mut report, gk, new, old);
+        }
     }
-    immutable::check(&mut report, gk, new, old);
+    // Endpoints that stay as they are were fine when they were written.
+    if gk.kind == "EndpointSlice" && at(new, "endpoints") == at(old, "endpoints") {
+        report
+            .errors
+            .retain(|error| !error.field.starts_with("endpoints"));
+    }
     report.errors
 }
 

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::{
     error::{FieldError, FieldErrorKind},
-    gofmt::show_ordered,
     rule::{Check, Path, Report, Row, Table, at, is_unset, items_at, text_at},
     selector::LABEL_SELECTOR,
     text,
@@ -39,6 +38,7 @@ const SERVICE: Table = &[
     Row("", Check::With(service_ports)),
     Row("selector", Check::Labels),
     Row("sessionAffinity", Check::OneOf(&["ClientIP", "None"])),
+    Row("", Check::With(first_cluster_ip)),
     Row("clusterIPs", Check::With(cluster_ips)),
     Row("externalIPs", Check::EachText(text::endpoint_ip)),
     Row(
@@ -47,8 +47,67 @@ const SERVICE: Table = &[
     ),
     Row("", Check::With(service_by_type)),
     Row("internalTrafficPolicy", Check::OneOf(&["Cluster", "Local"])),
-    Row("loadBalancerSourceRanges", Check::EachText(text::cidr)),
+    Row("", Check::With(load_balancer)),
+    Row("ipFamilies", Check::With(families)),
+    Row(
+        "ipFamilyPolicy",
+        Check::OneOf(&["PreferDualStack", "RequireDualStack", "SingleStack"]),
+    ),
+    Row(
+        "trafficDistribution",
+        Check::OneOf(&["PreferClose", "PreferSameZone", "PreferSameNode"]),
+    ),
 ];
+
+fn families(report: &mut Report, path: &Path<'_>, families: &Value) {
+    const FAMILIES: &[&str] = &["IPv4", "IPv6"];
+    let list = families.as_array().map_or(&[][..], Vec::as_slice);
+    for (index, family) in list.iter().enumerate() {
+        let path = path.item(index);
+        if !family.as_str().is_some_and(|family| FAMILIES.contains(&family)) {
+            report.not_supported(&path, family, FAMILIES);
+        } else if list.iter().take(index).any(|other| other == family) {
+            report.duplicate(&path, family);
+        }
+    }
+}
+
+/// What only load balancers have.
+fn load_balancer(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    let balances = text_at(spec, "type") == "LoadBalancer";
+    // The name in the error begins with a capital, as upstream's.
+    let ranges_path = path.member("LoadBalancerSourceRanges");
+    let ranges = at(spec, "loadBalancerSourceRanges");
+    if !is_unset(ranges) && !balances {
+        report.forbidden(&ranges_path, ONLY);
+    } else {
+        for (index, range) in items_at(spec, "loadBalancerSourceRanges").iter().enumerate() {
+            let problems = text::cidr(range.as_str().unwrap_or_default());
+            report.problems(&ranges_path.item(index), range, &problems);
+        }
+    }
+    let nodes = path.member("allocateLoadBalancerNodePorts");
+    if !at(spec, "allocateLoadBalancerNodePorts").is_null() && !balances {
+        report.forbidden(&nodes, ONLY);
+    }
+    let class_path = path.member("loadBalancerClass");
+    let class = at(spec, "loadBalancerClass");
+    if !class.is_null() && !balances {
+        report.forbidden(&class_path, ONLY);
+    } else if let Some(name) = class.as_str() {
+        report.problems(&class_path, class, &text::qualified_name(name));
+    }
+    let health = at(spec, "healthCheckNodePort");
+    let has_use = balances && at(spec, "externalTrafficPolicy") == "Local";
+    if !is_unset(health) && !has_use {
+        report.invalid(
+            &path.member("healthCheckNodePort"),
+            health,
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+        );
+    }
+}
 
 fn service_ports(report: &mut Report, path: &Path<'_>, spec: &Value) {
     let kind = text_at(spec, "type");
@@ -59,6 +118,10 @@ fn service_ports(report: &mut Report, path: &Path<'_>, spec: &Value) {
         report.required(&list, "");
     }
     if kind == "ExternalName" {
+        if !is_unset(at(spec, "clusterIPs")) || !matches!(text_at(spec, "clusterIP"), "" | "None") {
+            let reason = "may not be set for ExternalName services";
+            report.forbidden(&path.member("clusterIPs"), reason);
+        }
         if text_at(spec, "externalName").is_empty() {
             report.required(&path.member("externalName"), "");
         } else {
@@ -87,6 +150,7 @@ fn service_ports(report: &mut Report, path: &Path<'_>, spec: &Value) {
         required_port(report, &path.member("port"), at(port, "port"));
         protocol(report, &path.member("protocol"), at(port, "protocol"));
         target_port(report, &path.member("targetPort"), at(port, "targetPort"));
+        report.check(&path, port, APPLICATION);
     }
     for (index, port) in ports.iter().enumerate() {
         let identity = |port: &Value| (at(port, "port").as_i64(), text_at(port, "protocol").to_owned());
@@ -95,8 +159,11 @@ fn service_ports(report: &mut Report, path: &Path<'_>, spec: &Value) {
             .take(index)
             .any(|other| identity(other) == identity(port))
         {
-            let shown = serde_json::json!({"protocol": at(port, "protocol"), "port": at(port, "port"), "targetPort": 0});
-            let shown = show_ordered(&shown, &["protocol", "port", "targetPort"]);
+            let shown = format!(
+                "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                at(port, "protocol"),
+                at(port, "port")
+            );
             report.push(FieldError::new(
                 FieldErrorKind::Duplicate,
                 list.item(index).to_string(),
@@ -105,6 +172,9 @@ fn service_ports(report: &mut Report, path: &Path<'_>, spec: &Value) {
         }
     }
 }
+
+/// The protocol that is spoken on a port.
+const APPLICATION: Table = &[Row("appProtocol", Check::Text(text::qualified_name))];
 
 fn required_port(report: &mut Report, path: &Path<'_>, port: &Value) {
     let number = port.as_i64().unwrap_or_default();
@@ -128,9 +198,19 @@ fn protocol(report: &mut Report, path: &Path<'_>, protocol: &Value) {
 fn target_port(report: &mut Report, path: &Path<'_>, port: &Value) {
     match port {
         Value::String(name) => report.problems(path, port, &text::port_name(name)),
-        Value::Number(_) => required_port(report, path, port),
-        _ => {}
+        _ => required_port(report, path, port),
     }
+}
+
+/// `clusterIP` is the first of `clusterIPs`.
+fn first_cluster_ip(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    let first = items_at(spec, "clusterIPs").first().and_then(Value::as_str);
+    let problem = match (text_at(spec, "clusterIP"), first) {
+        ("", Some(_)) => "must be empty when `clusterIP` is not specified",
+        (single, Some(first)) if single != first => "first value must match `clusterIP`",
+        _ => return,
+    };
+    report.invalid(&path.member("clusterIPs"), at(spec, "clusterIPs"), problem);
 }
 
 fn cluster_ips(report: &mut Report, path: &Path<'_>, addresses: &Value) {
@@ -215,15 +295,16 @@ const ENDPOINT_PORT: Table = &[
     Row("name", Check::Text(text::dns_label)),
     Row("port", Check::With(required_port)),
     Row("protocol", Check::With(protocol)),
+    Row("appProtocol", Check::Text(text::qualified_name)),
 ];
 
 fn endpoint_address(report: &mut Report, path: &Path<'_>, address: &Value) {
     let shown = Value::from(address.as_str().unwrap_or_default());
-    report.problems(
-        path,
-        &shown,
-        &text::endpoint_ip(address.as_str().unwrap_or_default()),
-    );
+    let text = address.as_str().unwrap_or_default();
+    report.problems(path, &shown, &text::endpoint_ip(text));
+    if text.parse::<IpAddr>().is_err() {
+        report.invalid(path, &shown, "must be a valid IP address");
+    }
 }
 
 fn subset_addresses(report: &mut Report, path: &Path<'_>, subset: &Value) {
@@ -300,6 +381,22 @@ fn endpoints(report: &mut Report, path: &Path<'_>, slice: &Value) {
                 _ => {}
             }
         }
+        let hints = path.member("hints");
+        let zones = hints.member("forZones");
+        for (index, zone) in items_at(endpoint, "hints.forZones").iter().enumerate() {
+            let path = zones.item(index);
+            let (path, name) = (path.member("name"), text_at(zone, "name"));
+            report.problems(&path, at(zone, "name"), &text::label_value(name));
+            let before = items_at(endpoint, "hints.forZones").iter().take(index);
+            if before.into_iter().any(|other| text_at(other, "name") == name) {
+                report.duplicate(&path, at(zone, "name"));
+            }
+        }
+        let nodes = hints.member("forNodes");
+        for (index, node) in items_at(endpoint, "hints.forNodes").iter().enumerate() {
+            let problems = text::dns_subdomain(text_at(node, "name"));
+            report.problems(&nodes.item(index).member("name"), at(node, "name"), &problems);
+        }
         let problems = |text: &str| {
             if text.is_empty() {
                 Vec::new()
@@ -338,10 +435,12 @@ fn slice_ports(report: &mut Report, path: &Path<'_>, ports: &Value) {
         if !names.insert(name) {
             report.duplicate(&path.member("name"), at(port, "name"));
         }
-        if port.get("port").is_some() {
-            required_port(report, &path.member("port"), at(port, "port"));
+        if at(port, "protocol") == "" {
+            report.not_supported(&path.member("protocol"), at(port, "protocol"), PROTOCOLS);
+        } else {
+            protocol(report, &path.member("protocol"), at(port, "protocol"));
         }
-        protocol(report, &path.member("protocol"), at(port, "protocol"));
+        report.check(&path, port, APPLICATION);
     }
 }
 
@@ -376,13 +475,18 @@ fn ingress(report: &mut Report, path: &Path<'_>, spec: &Value) {
     for (index, tls) in items_at(spec, "tls").iter().enumerate() {
         let path = path.member("tls");
         let path = path.item(index);
-        let path = path.member("hosts");
+        let hosts = path.member("hosts");
         for (index, name) in items_at(tls, "hosts").iter().enumerate() {
-            report.problems(
-                &path.item(index),
-                name,
-                &text::host(name.as_str().unwrap_or_default()),
-            );
+            let text = name.as_str().unwrap_or_default();
+            // Certificates may be for addresses as well.
+            if text.parse::<IpAddr>().is_err() {
+                report.problems(&hosts.item(index), name, &text::host(text));
+            }
+        }
+        let secret = text_at(tls, "secretName");
+        if !secret.is_empty() {
+            let problems = text::dns_subdomain(secret);
+            report.problems(&path.member("secretName"), at(tls, "secretName"), &problems);
         }
     }
     if let Some(class) = spec.get("ingressClassName").and_then(Value::as_str) {
@@ -441,6 +545,7 @@ fn backend(report: &mut Report, path: &Path<'_>, backend: &Value) {
                     report.required(&path.member(member), "");
                 }
             }
+            typed_reference(report, &path, resource);
         }
         (Some(service), None) => {
             let service_path = path.member("service");
@@ -466,6 +571,19 @@ fn backend(report: &mut Report, path: &Path<'_>, backend: &Value) {
     }
 }
 
+/// Group, kind and name of a reference, as far as they are set.
+fn typed_reference(report: &mut Report, path: &Path<'_>, reference: &Value) {
+    report.check(
+        path,
+        reference,
+        &[
+            Row("apiGroup", Check::Text(text::dns_subdomain)),
+            Row("kind", Check::Text(text::path_segment)),
+            Row("name", Check::Text(text::path_segment)),
+        ],
+    );
+}
+
 const INGRESS_CLASS: Table = &[
     Row("controller", Check::With(controller_name)),
     Row(
@@ -473,10 +591,30 @@ const INGRESS_CLASS: Table = &[
         Check::Members(&[
             Row("kind", Check::Required),
             Row("name", Check::Required),
+            Row("", Check::With(typed_reference)),
             Row("scope", Check::OneOf(&["Cluster", "Namespace"])),
+            Row("", Check::With(parameters_scope)),
         ]),
     ),
 ];
+
+/// Only parameters in a namespace name one.
+fn parameters_scope(report: &mut Report, path: &Path<'_>, parameters: &Value) {
+    let path = path.member("namespace");
+    let namespace = text_at(parameters, "namespace");
+    match text_at(parameters, "scope") {
+        "Namespace" if namespace.is_empty() => {
+            report.required(&path, "`parameters.scope` is set to 'Namespace'");
+        }
+        "Namespace" => {
+            report.problems(&path, at(parameters, "namespace"), &text::dns_label(namespace));
+        }
+        "Cluster" if !namespace.is_empty() => {
+            report.forbidden(&path, "`parameters.scope` is set to 'Cluster'");
+        }
+        _ => {}
+    }
+}
 
 fn controller_name(report: &mut Report, path: &Path<'_>, controller: &Value) {
     let name = controller.as_str().unwrap_or_default();
@@ -513,25 +651,69 @@ const NETWORK_POLICY: Table = &[
 ];
 
 const POLICY_PORT: Table = &[
-    Row("protocol", Check::OneOf(PROTOCOLS)),
-    Row("port", Check::With(target_port)),
+    Row("protocol", Check::OneOf(&["TCP", "UDP", "SCTP"])),
+    Row("port", Check::With(policy_port)),
     Row("", Check::With(end_port)),
 ];
 
 const PEER: Table = &[
+    Row("", Check::With(one_peer)),
     Row("podSelector", Check::Members(LABEL_SELECTOR)),
     Row("namespaceSelector", Check::Members(LABEL_SELECTOR)),
     Row(
         "ipBlock",
-        Check::Members(&[Row("cidr", Check::Required), Row("cidr", Check::Text(text::cidr))]),
+        Check::Members(&[
+            Row("cidr", Check::Required),
+            Row("cidr", Check::Text(text::cidr)),
+            Row("", Check::With(exceptions)),
+        ]),
     ),
 ];
+
+fn policy_port(report: &mut Report, path: &Path<'_>, port: &Value) {
+    if !port.is_null() {
+        target_port(report, path, port);
+    }
+}
+
+fn one_peer(report: &mut Report, path: &Path<'_>, peer: &Value) {
+    let has = |member: &str| !at(peer, member).is_null();
+    let selects = has("podSelector") || has("namespaceSelector");
+    match (selects, has("ipBlock")) {
+        (false, false) => report.required(path, "must specify a peer"),
+        (true, true) => report.forbidden(path, "may not specify both ipBlock and another peer"),
+        _ => {}
+    }
+}
+
+/// What a block leaves out lies within it.
+fn exceptions(report: &mut Report, path: &Path<'_>, block: &Value) {
+    let Some(whole) = text::network(text_at(block, "cidr")) else {
+        return;
+    };
+    let path = path.member("except");
+    for (index, except) in items_at(block, "except").iter().enumerate() {
+        let text = except.as_str().unwrap_or_default();
+        let path = path.item(index);
+        match text::network(text) {
+            None => report.problems(&path, except, &text::cidr(text)),
+            Some(part) if !part.is_strictly_within(&whole) => {
+                report.invalid(&path, except, "must be a strict subset of `cidr`");
+            }
+            Some(_) => {}
+        }
+    }
+}
 
 fn end_port(report: &mut Report, path: &Path<'_>, port: &Value) {
     let Some(end) = at(port, "endPort").as_i64() else {
         return;
     };
     let path = path.member("endPort");
+    if end > 65535 {
+        required_port(report, &path, at(port, "endPort"));
+        return;
+    }
     match at(port, "port") {
         Value::Number(start) => {
             if start.as_i64().is_some_and(|start| end < start) {
@@ -558,6 +740,10 @@ fn end_port(report: &mut Report, path: &Path<'_>, port: &Value) {
 }
 
 fn policy_types(report: &mut Report, path: &Path<'_>, types: &Value) {
+    if types.as_array().is_some_and(|types| types.len() > 2) {
+        report.invalid(path, types, "may not specify more than two policyTypes");
+        return;
+    }
     for (index, kind) in types.as_array().into_iter().flatten().enumerate() {
         if !matches!(kind.as_str(), Some("Ingress" | "Egress")) {
             report.not_supported(&path.item(index), kind, &["Ingress", "Egress"]);

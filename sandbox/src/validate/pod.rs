@@ -3,12 +3,13 @@
 use serde_json::Value;
 
 use super::{
+    container,
     error::FieldError,
-    meta,
+    meta, pod_spec,
     quantity::Quantity,
     rule::{Check, Path, Report, Row, Table, at, is_unset, items_at, text_at},
     selector::{LABEL_SELECTOR, NODE_SELECTOR_TERM, key},
-    text,
+    text, volume,
 };
 
 pub(super) const KINDS: &[(&str, &str, Table)] = &[
@@ -19,6 +20,8 @@ pub(super) const KINDS: &[(&str, &str, Table)] = &[
             Row("", Check::With(mirror_annotation)),
             Row("spec", Check::Members(POD_SPEC)),
             Row("spec", Check::With(gated_on_a_node)),
+            Row("spec", Check::With(tokens_have_accounts)),
+            Row("spec", Check::With(without_ephemeral_containers)),
         ],
     ),
     ("", "PodTemplate", &[Row("template", Check::Members(TEMPLATE))]),
@@ -26,9 +29,14 @@ pub(super) const KINDS: &[(&str, &str, Table)] = &[
 
 /// Metadata and spec of a pod template.
 pub(super) const TEMPLATE: Table = &[
-    Row("metadata", Check::With(meta::check_labels_and_annotations)),
+    Row("", Check::With(template_metadata)),
     Row("spec", Check::Members(POD_SPEC)),
 ];
+
+/// Reported without `metadata`, as upstream does.
+fn template_metadata(report: &mut Report, path: &Path<'_>, template: &Value) {
+    meta::check_labels_and_annotations(report, path, at(template, "metadata"));
+}
 
 pub(super) const POD_SPEC: Table = &[
     Row("volumes", Check::With(volume_names)),
@@ -39,6 +47,7 @@ pub(super) const POD_SPEC: Table = &[
         "dnsPolicy",
         Check::OneOf(&["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]),
     ),
+    Row("", Check::With(pod_spec::dns)),
     Row("nodeSelector", Check::Labels),
     Row("imagePullSecrets", Check::Items(&[])),
     Row("affinity", Check::Members(AFFINITY)),
@@ -46,8 +55,7 @@ pub(super) const POD_SPEC: Table = &[
         "readinessGates",
         Check::Items(&[Row("conditionType", Check::With(key))]),
     ),
-    Row("schedulingGates", Check::UniqueBy("name")),
-    Row("schedulingGates", Check::Items(&[Row("name", Check::With(key))])),
+    Row("schedulingGates", Check::With(pod_spec::gates)),
     Row("topologySpreadConstraints", Check::With(spread_constraints)),
     Row("serviceAccountName", Check::Text(text::dns_subdomain)),
     Row("nodeName", Check::Text(text::dns_subdomain)),
@@ -58,7 +66,7 @@ pub(super) const POD_SPEC: Table = &[
     Row(
         "hostAliases",
         Check::Items(&[
-            Row("ip", Check::Text(text::ip)),
+            Row("ip", Check::With(pod_spec::alias_address)),
             Row("hostnames", Check::EachText(text::dns_subdomain)),
         ]),
     ),
@@ -68,6 +76,10 @@ pub(super) const POD_SPEC: Table = &[
         "preemptionPolicy",
         Check::OneOf(&["Never", "PreemptLowerPriority"]),
     ),
+    Row("", Check::With(pod_spec::resources)),
+    Row("", Check::With(pod_spec::names)),
+    Row("", Check::With(pod_spec::security)),
+    Row("", Check::With(pod_spec::operating_system)),
 ];
 
 /// Only pods of a kubelet's own files carry it, and those have a node.
@@ -84,6 +96,32 @@ fn mirror_annotation(report: &mut Report, path: &Path<'_>, pod: &Value) {
             hash,
             "must set spec.nodeName if mirror pod annotation is set",
         );
+    }
+}
+
+/// A token is one of the pod's account.
+fn tokens_have_accounts(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    if !is_unset(at(spec, "serviceAccountName")) {
+        return;
+    }
+    let path = path.member("volumes");
+    for (index, volume) in items_at(spec, "volumes").iter().enumerate() {
+        let path = path.item(index);
+        let path = path.member("projected");
+        let path = path.member("sources");
+        for (index, source) in items_at(volume, "projected.sources").iter().enumerate() {
+            if source.get("serviceAccountToken").is_some() {
+                let reason = "must not be specified when serviceAccountName is not set";
+                report.forbidden(&path.item(index).member("serviceAccountToken"), reason);
+            }
+        }
+    }
+}
+
+/// Those come later, through their subresource.
+fn without_ephemeral_containers(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    if !is_unset(at(spec, "ephemeralContainers")) {
+        report.forbidden(&path.member("ephemeralContainers"), "cannot be set on create");
     }
 }
 
@@ -104,20 +142,21 @@ const CONTAINER: Table = &[
     Row("image", Check::With(image)),
     Row(
         "terminationMessagePolicy",
-        Check::OneOf(&["FallbackToLogsOnError", "File"]),
+        Check::OneOf(&["File", "FallbackToLogsOnError"]),
     ),
+    Row("restartPolicy", Check::OneOf(&["Always", "Never", "OnFailure"])),
+    Row("", Check::With(container::restart_rules)),
     Row("ports", Check::Items(CONTAINER_PORT)),
     Row("ports", Check::UniqueBy("name")),
     Row("env", Check::Items(ENVIRONMENT)),
-    Row(
-        "envFrom",
-        Check::Items(&[Row("", Check::With(environment_source))]),
-    ),
+    Row("envFrom", Check::With(environment_sources)),
     Row(
         "imagePullPolicy",
         Check::OneOf(&["Always", "IfNotPresent", "Never"]),
     ),
     Row("resources", Check::With(resources)),
+    Row("resizePolicy", Check::With(container::resize_policies)),
+    Row("securityContext", Check::With(container::security)),
     Row(
         "lifecycle",
         Check::Members(&[
@@ -184,6 +223,16 @@ fn containers(report: &mut Report, path: &Path<'_>, spec: &Value) {
             let path = path.item(index);
             report.check(&path, container, CONTAINER);
             mounts(report, &path, container, spec);
+            container::devices(report, &path, container, spec);
+            container::in_pod(report, &path, container, spec);
+            if list == "initContainers" && text_at(container, "restartPolicy") != "Always" {
+                for member in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+                    if container.get(member).is_some() {
+                        let reason = "may not be set for init containers without restartPolicy=Always";
+                        report.forbidden(&path.member(member), reason);
+                    }
+                }
+            }
             let name = text_at(container, "name");
             if !name.is_empty() && names.contains(&name) {
                 report.duplicate(&path.member("name"), at(container, "name"));
@@ -222,18 +271,19 @@ fn host_ports(report: &mut Report, path: &Path<'_>, spec: &Value) {
 }
 
 fn mounts(report: &mut Report, path: &Path<'_>, container: &Value, spec: &Value) {
-    let path = path.member("volumeMounts");
+    let mounts_path = path.member("volumeMounts");
     let volumes = items_at(spec, "volumes");
     let mounts = items_at(container, "volumeMounts");
     for (index, mount) in mounts.iter().enumerate() {
-        let path = path.item(index);
+        let path = mounts_path.item(index);
         let name = text_at(mount, "name");
         if name.is_empty() {
             report.required(&path.member("name"), "");
-        } else if !volumes.iter().any(|volume| text_at(volume, "name") == name) {
+        }
+        if !volumes.iter().any(|volume| text_at(volume, "name") == name) {
             report.push(FieldError::not_found(
                 path.member("name").to_string(),
-                at(mount, "name"),
+                &Value::from(name),
             ));
         }
         let target = text_at(mount, "mountPath");
@@ -250,6 +300,7 @@ fn mounts(report: &mut Report, path: &Path<'_>, container: &Value, spec: &Value)
                 "must be unique",
             );
         }
+        container::mount(report, &mounts_path, &path, mount, container);
     }
 }
 
@@ -289,6 +340,10 @@ fn environment_value(report: &mut Report, path: &Path<'_>, variable: &Value) {
             continue;
         };
         let path = path.member(name);
+        if text_at(reference, "name").is_empty() {
+            let problems = text::dns_subdomain("");
+            report.problems(&path.member("name"), &Value::from(""), &problems);
+        }
         if text_at(reference, "key").is_empty() {
             report.required(&path.member("key"), "");
         } else {
@@ -296,10 +351,58 @@ fn environment_value(report: &mut Report, path: &Path<'_>, variable: &Value) {
             report.problems(&path.member("key"), at(reference, "key"), &problems);
         }
     }
-    if let Some(reference) = source.get("resourceFieldRef")
-        && text_at(reference, "resource").is_empty()
-    {
-        report.required(&path.member("resourceFieldRef").member("resource"), "");
+    if let Some(reference) = source.get("resourceFieldRef") {
+        resource_field(report, &path.member("resourceFieldRef"), reference);
+    }
+}
+
+/// A resource of a container, in units of a divisor.
+fn resource_field(report: &mut Report, path: &Path<'_>, reference: &Value) {
+    const RESOURCES: &[&str] = &[
+        "limits.cpu",
+        "limits.ephemeral-storage",
+        "limits.memory",
+        "requests.cpu",
+        "requests.ephemeral-storage",
+        "requests.memory",
+    ];
+    const SIZES: &[&str] = &[
+        "0", "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+    ];
+    let resource = at(reference, "resource");
+    let name = text_at(reference, "resource");
+    let huge_pages = name.starts_with("limits.hugepages-") || name.starts_with("requests.hugepages-");
+    if name.is_empty() {
+        report.required(&path.member("resource"), "");
+        return;
+    }
+    if !RESOURCES.contains(&name) && !huge_pages {
+        report.not_supported(&path.member("resource"), resource, RESOURCES);
+        return;
+    }
+    let divisor = text_at(reference, "divisor");
+    let kind = name.split_once('.').map_or(name, |(_, kind)| kind);
+    let (fits, units) = match kind {
+        "cpu" => (
+            matches!(divisor, "" | "0" | "1" | "1m"),
+            "1m and 1 are supported with the cpu resource",
+        ),
+        "memory" => (
+            divisor.is_empty() || SIZES.contains(&divisor),
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource",
+        ),
+        "ephemeral-storage" => (
+            divisor.is_empty() || SIZES.contains(&divisor),
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage resource",
+        ),
+        _ => (
+            divisor.is_empty() || SIZES.contains(&divisor),
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the hugepages resource",
+        ),
+    };
+    if !fits {
+        let problem = format!("only divisor's values {units}");
+        report.invalid(&path.member("divisor"), resource, &problem);
     }
 }
 
@@ -322,18 +425,65 @@ fn field_path(report: &mut Report, path: &Path<'_>, reference: &Value) {
         "status.podIP",
         "status.podIPs",
     ];
+    const OFFERED: &[&str] = &[
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "spec.nodeName",
+        "spec.serviceAccountName",
+        "status.hostIP",
+        "status.hostIPs",
+        "status.podIP",
+        "status.podIPs",
+    ];
+    let whole = path;
     let path = path.member("fieldPath");
     let field = text_at(reference, "fieldPath");
-    let name = field.split_once('[').map_or(field, |(name, _)| name);
     if field.is_empty() {
         report.required(&path, "");
-    } else if !FIELDS.contains(&name) {
-        let problem = format!("error converting fieldPath: field label not supported: {field}");
+        return;
+    }
+    let version = text_at(reference, "apiVersion");
+    if !matches!(version, "" | "v1") {
+        let problem = format!("error converting fieldPath: unsupported pod version: {version}");
         report.invalid(&path, &Value::from(field), &problem);
+        return;
+    }
+    let subscript = field
+        .split_once('[')
+        .and_then(|(name, rest)| Some((name, rest.strip_prefix('\'')?.strip_suffix("']")?)));
+    match subscript {
+        Some(("metadata.labels", of)) => {
+            report.problems(whole, &Value::from(of), &text::qualified_name(of));
+        }
+        Some(("metadata.annotations", of)) => {
+            report.problems(whole, &Value::from(of), &text::qualified_name(&of.to_lowercase()));
+        }
+        _ if !FIELDS.contains(&field) => {
+            let problem = format!("error converting fieldPath: field label not supported: {field}");
+            report.invalid(&path, &Value::from(field), &problem);
+        }
+        _ if !OFFERED.contains(&field) => {
+            report.not_supported(&path, &Value::from(field), OFFERED);
+        }
+        _ => {}
     }
 }
 
-fn environment_source(report: &mut Report, path: &Path<'_>, source: &Value) {
+/// How many sources there are is reported for the list, what is wrong with one at its index.
+fn environment_sources(report: &mut Report, path: &Path<'_>, sources: &Value) {
+    for (index, source) in sources.as_array().into_iter().flatten().enumerate() {
+        let prefix = text_at(source, "prefix");
+        let path_of_source = path.item(index);
+        if !prefix.is_empty() {
+            let problems = text::environment_name(prefix);
+            report.problems(&path_of_source.member("prefix"), at(source, "prefix"), &problems);
+        }
+        environment_source(report, path, &path_of_source, source);
+    }
+}
+
+fn environment_source(report: &mut Report, list: &Path<'_>, path: &Path<'_>, source: &Value) {
     match ["configMapRef", "secretRef"]
         .iter()
         .filter(|name| source.get(**name).is_some())
@@ -341,22 +491,27 @@ fn environment_source(report: &mut Report, path: &Path<'_>, source: &Value) {
     {
         1 => {}
         0 => report.invalid(
-            path,
+            list,
             &Value::from(""),
             "must specify one of: `configMapRef` or `secretRef`",
         ),
         _ => report.invalid(
-            path,
+            list,
             &Value::from(""),
             "may not have more than one field specified at a time",
         ),
     }
-    for name in ["configMapRef", "secretRef"] {
-        if source
-            .get(name)
-            .is_some_and(|reference| text_at(reference, "name").is_empty())
-        {
-            report.required(&path.member(name).member("name"), "");
+    for kind in ["configMapRef", "secretRef"] {
+        let Some(reference) = source.get(kind) else {
+            continue;
+        };
+        let path = path.member(kind);
+        let path = path.member("name");
+        let name = text_at(reference, "name");
+        if name.is_empty() {
+            report.required(&path, "");
+        } else {
+            report.problems(&path, at(reference, "name"), &text::dns_subdomain(name));
         }
     }
 }
@@ -392,13 +547,24 @@ fn resources(report: &mut Report, path: &Path<'_>, resources: &Value) {
             _ => {}
         }
     }
+    let names = || {
+        ["limits", "requests"]
+            .into_iter()
+            .filter_map(|kind| at(resources, kind).as_object())
+            .flat_map(serde_json::Map::keys)
+    };
+    if names().any(|name| is_huge_pages(name))
+        && !names().any(|name| matches!(name.as_str(), "cpu" | "memory"))
+    {
+        report.forbidden(path, "HugePages require cpu or memory");
+    }
 }
 
 pub(super) fn quantity(value: &Value) -> Option<Quantity> {
     value.as_str().and_then(|text| text.parse().ok())
 }
 
-fn is_huge_pages(name: &str) -> bool {
+pub(super) fn is_huge_pages(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
@@ -426,9 +592,14 @@ fn resource(report: &mut Report, path: &Path<'_>, name: &str, value: &Value) {
         "persistentvolumeclaims",
     ];
     let shown = Value::from(name);
-    report.problems(path, &shown, &text::qualified_name(name));
-    if !name.contains('/') {
-        if !STANDARD.contains(&name) && !is_huge_pages(name) {
+    let problems = text::qualified_name(name);
+    report.problems(path, &shown, &problems);
+    if name.contains('/') {
+        if name.starts_with("requests.") {
+            report.invalid(path, &shown, "doesn't follow extended resource name standard");
+        }
+    } else {
+        if problems.is_empty() && !STANDARD.contains(&name) && !is_huge_pages(name) {
             report.invalid(
                 path,
                 &shown,
@@ -449,6 +620,13 @@ pub(super) fn resource_amount(report: &mut Report, path: &Path<'_>, name: &str, 
         report.invalid(path, value, "must be greater than or equal to 0");
     } else if !is_overcommitable(name) && !amount.is_integer() {
         report.invalid(path, value, "must be an integer");
+    }
+    if let Some(page) = name.strip_prefix("hugepages-")
+        && let Ok(page) = page.parse::<Quantity>()
+        && !amount.is_multiple_of(&page)
+    {
+        let problem = format!("{amount} is not positive integer multiple of {name}");
+        report.invalid(path, value, &problem);
     }
 }
 
@@ -518,6 +696,7 @@ fn handler(report: &mut Report, path: &Path<'_>, handler: &Value) {
                     report.required(&path.member("path"), "");
                 }
                 handler_port(report, &path.member("port"), at(action, "port"));
+                http_headers(report, &path.member("httpHeaders"), at(action, "httpHeaders"));
                 let scheme = at(action, "scheme");
                 if !matches!(scheme.as_str(), Some("HTTP" | "HTTPS")) {
                     report.not_supported(&path.member("scheme"), scheme, &["HTTP", "HTTPS"]);
@@ -529,6 +708,17 @@ fn handler(report: &mut Report, path: &Path<'_>, handler: &Value) {
     }
     if found == 0 {
         report.required(path, "must specify a handler type");
+    }
+}
+
+fn http_headers(report: &mut Report, path: &Path<'_>, headers: &Value) {
+    const PROBLEM: &str = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
+    for header in headers.as_array().into_iter().flatten() {
+        let name = text_at(header, "name");
+        let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+        if name.is_empty() || !name.bytes().all(fits) {
+            report.invalid(path, &Value::from(name), PROBLEM);
+        }
     }
 }
 
@@ -584,6 +774,12 @@ fn toleration(report: &mut Report, path: &Path<'_>, toleration: &Value) {
             );
         }
         "Exists" => {}
+        // Known, but not offered.
+        "Lt" | "Gt" => report.not_supported(
+            &operator_path,
+            at(toleration, "operator"),
+            &["Equal", "Exists", "Lt", "Gt"],
+        ),
         _ => report.not_supported(&operator_path, at(toleration, "operator"), &["Equal", "Exists"]),
     }
     if !effect.is_null() {
@@ -634,7 +830,7 @@ const POD_AFFINITY: Table = &[
         "preferredDuringSchedulingIgnoredDuringExecution",
         Check::Items(&[
             Row("weight", Check::With(weight)),
-            Row("podAffinityTerm", Check::Members(POD_AFFINITY_TERM)),
+            Row("", Check::With(weighted_term)),
         ]),
     ),
 ];
@@ -642,10 +838,47 @@ const POD_AFFINITY: Table = &[
 const POD_AFFINITY_TERM: Table = &[
     Row("labelSelector", Check::Members(LABEL_SELECTOR)),
     Row("namespaceSelector", Check::Members(LABEL_SELECTOR)),
-    Row("namespaces", Check::EachText(text::dns_label)),
+    Row("namespaces", Check::With(affinity_namespaces)),
+    Row("", Check::With(label_keys)),
     Row("topologyKey", Check::RequiredBecause("can not be empty")),
     Row("topologyKey", Check::With(key)),
 ];
+
+fn weighted_term(report: &mut Report, path: &Path<'_>, weighted: &Value) {
+    report.check(
+        &path.member("podAffinityTerm"),
+        at(weighted, "podAffinityTerm"),
+        POD_AFFINITY_TERM,
+    );
+}
+
+/// Reported without their index.
+fn affinity_namespaces(report: &mut Report, path: &Path<'_>, namespaces: &Value) {
+    let Some(term) = path.parent() else { return };
+    for namespace in namespaces.as_array().into_iter().flatten() {
+        let problems = text::dns_label(namespace.as_str().unwrap_or_default());
+        report.problems(&term.member("namespace"), namespace, &problems);
+    }
+}
+
+/// Keys whose values of the pod itself are added to the selector.
+fn label_keys(report: &mut Report, path: &Path<'_>, term: &Value) {
+    let mismatching = items_at(term, "mismatchLabelKeys");
+    for list in ["matchLabelKeys", "mismatchLabelKeys"] {
+        let keys = items_at(term, list);
+        let path = path.member(list);
+        if !keys.is_empty() && at(term, "labelSelector").is_null() {
+            report.forbidden(&path, "must not be specified when labelSelector is not set");
+        }
+        for (index, name) in keys.iter().enumerate() {
+            key(report, &path.item(index), name);
+            if list == "matchLabelKeys" && mismatching.contains(name) {
+                let problem = "exists in both matchLabelKeys and mismatchLabelKeys";
+                report.invalid(&path.item(index), name, problem);
+            }
+        }
+    }
+}
 
 fn weight(report: &mut Report, path: &Path<'_>, weight: &Value) {
     if !weight.as_i64().is_some_and(|weight| (1..=100).contains(&weight)) {
@@ -659,9 +892,10 @@ fn weight(report: &mut Report, path: &Path<'_>, weight: &Value) {
 }
 
 fn spread_constraints(report: &mut Report, path: &Path<'_>, constraints: &Value) {
+    let list = path;
     let constraints = constraints.as_array().map_or(&[][..], Vec::as_slice);
     for (index, constraint) in constraints.iter().enumerate() {
-        let path = path.item(index);
+        let path = list.item(index);
         let skew = at(constraint, "maxSkew");
         if skew.as_i64().unwrap_or_default() <= 0 {
             let shown = Value::from(skew.as_i64().unwrap_or_default());
@@ -691,12 +925,31 @@ fn spread_constraints(report: &mut Report, path: &Path<'_>, constraints: &Value)
         {
             let (key, action) = pair(constraint);
             let shown = Value::from(format!("{{{key}, {action}}}"));
+            // Upstream compares each with those after it.
+            let first = constraints
+                .iter()
+                .position(|other| pair(other) == pair(constraint));
+            let path = list.item(first.unwrap_or(index));
             report.duplicate(&path.member("{topologyKey, whenUnsatisfiable}"), &shown);
         }
         let domains = at(constraint, "minDomains");
         if domains.as_i64().is_some_and(|domains| domains <= 0) {
-            report.invalid(&path.member("minDomains"), domains, "must be greater than 0");
+            report.invalid(&path.member("minDomains"), domains, "must be greater than zero");
         }
+        if !domains.is_null() && action != "DoNotSchedule" {
+            let action = action.as_str().unwrap_or_default();
+            let problem = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+            report.invalid(&path.member("minDomains"), domains, &problem);
+        }
+        report.check(
+            &path,
+            constraint,
+            &[
+                Row("nodeAffinityPolicy", Check::OneOf(&["Honor", "Ignore"])),
+                Row("nodeTaintsPolicy", Check::OneOf(&["Honor", "Ignore"])),
+                Row("", Check::With(label_keys)),
+            ],
+        );
         if let Some(selector) = constraint.get("labelSelector") {
             report.check(&path.member("labelSelector"), selector, LABEL_SELECTOR);
         }
@@ -741,18 +994,7 @@ const VOLUME: Table = &[
     Row("name", Check::Required),
     Row("name", Check::Text(text::dns_label)),
     Row("", Check::With(volume_source)),
-    Row("hostPath", Check::Members(&[Row("path", Check::Required)])),
-    Row("secret", Check::Members(&[Row("secretName", Check::Required)])),
-    Row(
-        "nfs",
-        Check::Members(&[Row("server", Check::Required), Row("path", Check::Required)]),
-    ),
-    Row(
-        "persistentVolumeClaim",
-        Check::Members(&[Row("claimName", Check::Required)]),
-    ),
-    Row("configMap", Check::Members(&[Row("name", Check::Required)])),
-    Row("csi", Check::Members(&[Row("driver", Check::Required)])),
+    Row("", Check::With(volume::sources)),
 ];
 
 fn volume_names(report: &mut Report, path: &Path<'_>, volumes: &Value) {

@@ -78,6 +78,12 @@ impl Quantity {
         self.nanos < 0
     }
 
+    /// Whether it is a whole number of times `unit`.
+    #[must_use]
+    pub fn is_multiple_of(self, unit: &Self) -> bool {
+        unit.nanos != 0 && self.nanos % unit.nanos == 0
+    }
+
     /// Whether the value has no fraction.
     #[must_use]
     pub fn is_integer(self) -> bool {

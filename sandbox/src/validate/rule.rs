@@ -19,6 +19,13 @@ enum Step<'a> {
     Key(&'a str),
 }
 
+impl<'a> Path<'a> {
+    /// The path without its last step.
+    pub(crate) fn parent(&self) -> Option<&'a Path<'a>> {
+        self.parent
+    }
+}
+
 impl Path<'_> {
     pub(crate) const fn root() -> Self {
         Self {

@@ -107,7 +107,12 @@ fn field_requirement(report: &mut Report, path: &Path<'_>, requirement: &Value) 
             "not a valid selector operator",
         ),
     }
-    if text_at(requirement, "key") != "metadata.name" {
+    if text_at(requirement, "key") == "metadata.name" {
+        for (index, value) in items_at(requirement, "values").iter().enumerate() {
+            let problems = text::dns_subdomain(value.as_str().unwrap_or_default());
+            report.problems(&path.member("values").item(index), value, &problems);
+        }
+    } else {
         report.invalid(
             &path.member("key"),
             at(requirement, "key"),

@@ -348,7 +348,7 @@ fn api_394_cron_job(#[case] mut spec: Value, #[case] want: &str) {
 #[case(json!({"clusterIP": "None"}), "")]
 #[case(json!({"ports": [{"port": 80}, {"port": 81, "name": "b"}]}), "spec.ports[0].name: Required value")]
 #[case(json!({"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "b", "targetPort": 1}]}),
-    "spec.ports[1]: Duplicate value: {\"protocol\":\"TCP\",\"port\":80,\"targetPort\":0}")]
+    "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\"TargetPort\":0,\"NodePort\":0}")]
 #[case(json!({"ports": [{"port": 80}], "type": "X"}),
     "spec.type: Unsupported value: \"X\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"")]
 #[case(json!({"ports": [{"port": 80}], "sessionAffinity": "X"}),
@@ -472,7 +472,7 @@ fn api_401_node_taints() {
     );
     assert_eq!(
         node(json!([{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}])),
-        "metadata.taints[1]: Duplicate value: {\"key\":\"a\",\"effect\":\"NoSchedule\"}: taints must be unique by key and effect pair"
+        "metadata.taints[1]: Duplicate value: {\"Key\":\"a\",\"Value\":\"\",\"Effect\":\"NoSchedule\",\"TimeAdded\":null}: taints must be unique by key and effect pair"
     );
 }
 
@@ -595,7 +595,7 @@ fn api_407_status(#[case] kind: &'static str, #[case] status: Value, #[case] wan
     json!({"spec": {"accessModes": ["ReadOnlyMany"]}}),
     "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")]
 #[case("scheduling.k8s.io", "PriorityClass", json!({"value": 5}), json!({"value": 6}), "value: Forbidden: may not be changed in an update.")]
-#[case("", "Service", json!({"spec": {"ports": [{"port": 80}], "clusterIP": "10.0.200.7"}}), json!({"spec": {"clusterIP": "10.0.201.1"}}),
+#[case("", "Service", json!({"spec": {"ports": [{"port": 80}], "clusterIP": "10.0.200.7"}}), json!({"spec": {"clusterIP": "10.0.201.1", "clusterIPs": ["10.0.201.1"]}}),
     "spec.clusterIPs[0]: Invalid value: [\"10.0.201.1\"]: may not change once set")]
 #[case("", "Node", json!({"spec": {"podCIDR": "10.9.0.0/24"}}), json!({"spec": {"podCIDR": "10.9.1.0/24"}}),
     "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid")]

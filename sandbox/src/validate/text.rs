@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const SEARCH_DOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -175,7 +176,7 @@ pub(super) fn port_name(text: &str) -> Problems {
         .bytes()
         .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
     {
-        problems.push("must contain only alphanumeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+        problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
     }
     if !text.bytes().any(|c| c.is_ascii_lowercase()) {
         problems.push("must contain at least one letter (a-z)".to_owned());
@@ -219,8 +220,9 @@ pub(super) fn endpoint_ip(text: &str) -> Problems {
             v6.segments().first().is_some_and(|first| *first == 0xff02),
         ),
     };
+    let unspecified = format!("may not be unspecified ({text})");
     let problems = [
-        (address.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (address.is_unspecified(), unspecified.as_str()),
         (
             address.is_loopback(),
             "may not be in the loopback range (127.0.0.0/8, ::1/128)",
@@ -245,20 +247,79 @@ fn in_local_multicast(address: Ipv4Addr) -> bool {
     matches!(address.octets(), [224, 0, 0, _])
 }
 
+/// An address range.
+pub(super) struct Network {
+    /// As a number; of IPv4 the last 32 bits.
+    address: u128,
+    length: u8,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether all addresses are in `other`, which has more.
+    pub(super) fn is_strictly_within(&self, other: &Self) -> bool {
+        let start = |address: u128| {
+            let rest = u32::from(other.bits - other.length);
+            address.checked_shr(rest).unwrap_or_default()
+        };
+        self.bits == other.bits && self.length > other.length && start(self.address) == start(other.address)
+    }
+}
+
+/// A range in CIDR notation, if it is one.
+pub(super) fn network(text: &str) -> Option<Network> {
+    let (address, length) = text.split_once('/')?;
+    let (address, bits) = match address.parse().ok()? {
+        IpAddr::V4(address) => (u128::from(u32::from(address)), 32),
+        IpAddr::V6(address) => (u128::from(address), 128),
+    };
+    let length = length.parse().ok().filter(|length| *length <= bits)?;
+    Some(Network {
+        address,
+        length,
+        bits,
+    })
+}
+
 /// Network in CIDR notation.
 pub(super) fn cidr(text: &str) -> Problems {
-    let valid = text.split_once('/').is_some_and(|(address, length)| {
-        let limit = match address.parse::<IpAddr>() {
-            Ok(IpAddr::V4(_)) => 32,
-            Ok(IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        length.parse::<u8>().is_ok_and(|length| length <= limit)
-    });
-    if valid {
+    if network(text).is_some() {
         Problems::new()
     } else {
         vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+    }
+}
+
+/// Where names are looked up: a subdomain that may have underscores.
+pub(super) fn search_domain(text: &str) -> Problems {
+    let label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        is_label(&label.replace('_', "-"))
+    };
+    let mut problems = Problems::new();
+    too_long(&mut problems, text, 253, "characters");
+    if !text.split('.').all(label) {
+        problems.push(SEARCH_DOMAIN.to_owned());
+    }
+    problems
+}
+
+/// A path below something: relative, without steps up.
+pub(super) fn path_below(text: &str) -> Problems {
+    let mut problems = Problems::new();
+    if text.starts_with('/') {
+        problems.push("must be a relative path".to_owned());
+    }
+    problems.extend(no_way_up(text));
+    problems
+}
+
+/// A path without steps up.
+pub(super) fn no_way_up(text: &str) -> Problems {
+    if text.split('/').any(|part| part == "..") {
+        vec!["must not contain '..'".to_owned()]
+    } else {
+        Problems::new()
     }
 }
 

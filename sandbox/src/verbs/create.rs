@@ -63,24 +63,27 @@ pub(crate) fn create_object(
     }
     admission::create(call, &mut object)?;
     escalation::check(call, &object, None)?;
-    let generate = json::text(&object, &["metadata", "generateName"]).to_owned();
-    let fixed = !json::text(&object, &["metadata", "name"]).is_empty();
-    let attempts = if fixed { 1 } else { NAME_ATTEMPTS };
-    let mut last = String::new();
-    for _ in 0..attempts {
-        if !fixed {
-            last = call.core.generated_name(&generate);
-            json::set(&mut object, &["metadata"], "name", last.as_str());
-        } else if last.is_empty() {
-            json::text(&object, &["metadata", "name"]).clone_into(&mut last);
+    let name = json::text(&object, &["metadata", "name"]).to_owned();
+    if !name.is_empty() {
+        let written = store(call, &mut object, &name, options, &ownership)?;
+        return written.ok_or_else(|| Failure::already_exists(&call.kind.resource, &name));
+    }
+    let base = json::text(&object, &["metadata", "generateName"]).to_owned();
+    let mut name = String::new();
+    for _ in 0..NAME_ATTEMPTS {
+        let mut named = object.clone();
+        name = call.core.generated_name(&base);
+        json::set(&mut named, &["metadata"], "name", name.as_str());
+        // Some defaults repeat the name.
+        default(call, &mut named);
+        if call.kind.custom.is_none() {
+            defaults::created_by_server(&call.kind.gk, &mut named);
         }
-        match store(call, &mut object, &last, options, &ownership)? {
-            Some(written) => return Ok(written),
-            None if fixed => break,
-            None => {}
+        if let Some(written) = store(call, &mut named, &name, options, &ownership)? {
+            return Ok(written);
         }
     }
-    Err(Failure::already_exists(&call.kind.resource, &last))
+    Err(Failure::already_exists(&call.kind.resource, &name))
 }
 
 /// Validates and stores; `None` if the name is taken.
@@ -106,7 +109,7 @@ fn store(
         if !errors.is_empty() {
             return Err(invalid(&call.kind, name, &errors));
         }
-        warn(call, object);
+        warn(call, object, None);
         let warnings = crd::definition_warnings(&call.kind, object, None);
         let finalizers = crd::finalizer_warnings(&call.kind, object, None);
         for warning in warnings.into_iter().chain(finalizers) {
@@ -281,9 +284,13 @@ pub(crate) fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Failure
 }
 
 /// Warnings about an object that is accepted.
-pub(crate) fn warn(call: &mut Call<'_>, object: &Value) {
+pub(crate) fn warn(call: &mut Call<'_>, object: &Value, old: Option<&Value>) {
     if call.core.config.validation && call.kind.custom.is_none() {
-        for warning in validate::warnings(&call.kind.gk, object) {
+        let warnings = match old {
+            Some(old) => validate::update_warnings(&call.kind.gk, object, old),
+            None => validate::warnings(&call.kind.gk, object),
+        };
+        for warning in warnings {
             call.warn(warning);
         }
     }

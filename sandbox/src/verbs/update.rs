@@ -191,7 +191,7 @@ pub(crate) fn change(
     }
     create::dedup_owners(call, &mut new);
     if scope == Scope::Main {
-        create::warn(call, &new);
+        create::warn(call, &new, Some(&old));
     }
     let reservation = services::reserve(call.core, &kind, &current.key, &mut new, Some(&old))?;
     prepare::generation(&kind, &old, &mut new, scope);

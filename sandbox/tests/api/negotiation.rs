@@ -55,7 +55,7 @@ async fn api_600_tables() {
         .get_as(&format!("{DEPLOYMENTS}?includeObject=None"), TABLE)
         .await
         .ok();
-    assert_eq!(bare["rows"][0].get("object"), None);
+    assert_eq!(bare["rows"][0]["object"], Value::Null);
     assert_eq!(
         http.get_as(&format!("{DEPLOYMENTS}?includeObject=X"), TABLE)
             .await
