@@ -30,7 +30,7 @@ const PARALLEL: usize = 24;
 /// A case that takes longer has failed.
 const CASE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Known differences may not be more than this share of the cases, in percent.
-const KNOWN_LIMIT: usize = 15;
+const KNOWN_LIMIT: usize = 3;
 /// Differences printed per case.
 const SHOWN: usize = 10;
 
