@@ -52,7 +52,7 @@ pub(crate) fn patch(call: &mut Call<'_>, scope: Scope) -> Result<Answer, Failure
         if kind == PatchKind::Strategic {
             // Merged into the type of the path: what the patch calls it does not matter.
             for member in ["kind", "apiVersion"] {
-                if after.get(member).is_none_or(|value| value.is_string()) {
+                if after.get(member).is_none_or(Value::is_string) {
                     json::copy_member(&before, &mut after, &[], member);
                 }
             }
@@ -247,7 +247,9 @@ pub(crate) fn report(call: &mut Call<'_>, problems: &[String], options: WriteOpt
             problems.join("\n  ")
         ))),
         FieldValidation::Warn => {
-            problems.iter().for_each(|problem| call.warn(problem.clone()));
+            for problem in problems {
+                call.warn(problem.clone());
+            }
             Ok(())
         }
         FieldValidation::Strict | FieldValidation::Ignore => Ok(()),
@@ -340,7 +342,7 @@ fn check_identity(call: &Call<'_>, before: &Value, after: &Value) -> Result<(), 
         ));
     }
     let unnamed = json::is_blank(after.get("kind")) && call.kind.custom.is_none();
-    if unnamed && json::is_blank(after.get("apiVersion")) || !unnamed {
+    if !unnamed || json::is_blank(after.get("apiVersion")) {
         check_type(call, after).map_err(|failure| Failure::unprocessable(failure.message))?;
     }
     let uid = json::at(after, &["metadata", "uid"]);

@@ -139,11 +139,9 @@ async fn api_573_api_574_openapi_tells_kubectl_to_ask_the_server() {
         .iter()
         .map(|one| &one["name"])
         .collect();
-    assert_eq!(parameters, ["dryRun", "fieldManager", "fieldValidation"]);
-    assert_eq!(
-        patch["requestBody"]["content"].get("application/strategic-merge-patch+json"),
-        None
-    );
+    assert_eq!(parameters, ["dryRun", "fieldManager", "fieldValidation", "force"]);
+    let content = patch["requestBody"]["content"].as_object().unwrap();
+    assert!(content.contains_key("application/strategic-merge-patch+json"));
     assert_eq!(http.get("/openapi/v3/apis/nope/v1").await.code, 404);
     assert_eq!(http.get("/openapi/v2").await.ok()["swagger"], "2.0");
 }
