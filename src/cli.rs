@@ -155,9 +155,9 @@ impl ControllerArgs {
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent command line switches")]
 pub(crate) struct SandboxArgs {
-    /// Number of simulated nodes.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=20_000))]
-    pub(crate) nodes: u32,
+    /// Number of simulated nodes; default: 5, or none beside those of --load and --data.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    pub(crate) nodes: Option<u32>,
     /// Number of zones that the nodes are spread over.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) zones: u32,
@@ -190,6 +190,19 @@ pub(crate) struct SandboxArgs {
         hide_env_values = true
     )]
     pub(crate) admin_token: Option<String>,
+    /// Start from a dump of a cluster, the output of `kubectl get … -o yaml` or `-o json`; `-` reads standard input;
+    /// repeatable.
+    ///
+    /// Objects with a uid stay as they are in the dump (uid, times, status, owners, addresses, node names; only the
+    /// resource version is new), others are created like by `kubectl create`. Nodes of the dump become simulated nodes,
+    /// which go on with their pods; nodes that were not ready stay silent. For example:
+    ///
+    /// kubectl get namespaces,crds,nodes,pods,deploy,rs,services,pdb,priorityclasses -A -o yaml > dump.yaml
+    ///
+    /// What cannot be loaded is named with file, document and object; the rest goes on. With --data, a directory that
+    /// already holds a cluster goes on with that, and nothing is loaded.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) load: Vec<PathBuf>,
     /// Start no API server: run only the simulated nodes, on the cluster of this kubeconfig.
     #[arg(long, value_name = "KUBECONFIG", conflicts_with_all = ["port", "http", "kubeconfig_out", "data", "rbac", "admin_token"])]
     pub(crate) external: Option<PathBuf>,

@@ -4,6 +4,8 @@ mod admin;
 mod cli;
 #[cfg(feature = "sandbox")]
 mod demo;
+#[cfg(feature = "sandbox")]
+mod dump;
 mod failure;
 mod manager;
 mod run;

@@ -21,10 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::SandboxArgs;
 use crate::demo;
+use crate::dump;
 use crate::failure::Usage;
 use crate::manager::{Controllers, Election, Manager};
 use crate::run::{DRAIN, load};
 use crate::signals;
+
+/// Simulated nodes of a cluster that has none and was not told how many.
+const NODES: u32 = 5;
 
 /// Runs until a signal, or to the end of the demo with `--exit`.
 ///
@@ -47,7 +51,8 @@ async fn external(args: &SandboxArgs, kubeconfig: &Path, stop: CancellationToken
         .map_err(Usage)?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let mut supervisor = Supervisor::new(stop.clone());
-    start_nodes(&mut supervisor, args, &client, &clock, &stop)?;
+    let count = args.nodes.unwrap_or(NODES);
+    start_nodes(&mut supervisor, args, (count, Vec::new()), &client, &clock, &stop)?;
     if args.housekeeping {
         start_housekeeping(
             &mut supervisor,
@@ -57,7 +62,7 @@ async fn external(args: &SandboxArgs, kubeconfig: &Path, stop: CancellationToken
             &stop,
         );
     }
-    say(&format!("{} simulated nodes on {url}, until Ctrl-C", args.nodes))?;
+    say(&format!("{count} simulated nodes on {url}, until Ctrl-C"))?;
     supervisor.run(DRAIN).await.context("a part of the program ended")
 }
 
@@ -77,6 +82,14 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
         ..Config::default()
     };
     let server = Server::start(config).context("the API server")?;
+    if server.is_restored() && !args.load.is_empty() {
+        say("--data holds a cluster already: it goes on with that, nothing is loaded")?;
+    } else if !args.load.is_empty() {
+        dump::load(&server, &args.load)?;
+    }
+    // Nodes of a dump and of earlier runs go on.
+    let adopted = server.simulated_nodes();
+    let count = args.nodes.unwrap_or(if adopted.is_empty() { NODES } else { 0 });
     let listener = TcpListener::bind(SocketAddr::new(args.address, args.port))
         .await
         .with_context(|| format!("--address {} --port {} cannot be bound", args.address, args.port))
@@ -128,7 +141,8 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
         ..housekeeping::Config::default()
     };
     start_housekeeping(&mut supervisor, &client, &clock, config, &stop);
-    start_nodes(&mut supervisor, args, &client, &clock, &stop)?;
+    let total = nodes::Config::total(usize::try_from(count)?, &adopted);
+    start_nodes(&mut supervisor, args, (count, adopted), &client, &clock, &stop)?;
     if !args.no_controllers {
         let manager = Manager::new(client.clone(), stop.clone());
         manager.start(
@@ -143,8 +157,7 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     let path = args.kubeconfig_out.clone().unwrap_or_else(default_kubeconfig);
     write_private(&path, &server.kubeconfig(&url, certificates.as_ref())?)?;
     say(&format!(
-        "API server {url}, {} simulated nodes; kubeconfig {}",
-        args.nodes,
+        "API server {url}, {total} simulated nodes; kubeconfig {}",
         path.display()
     ))?;
     if args.demo {
@@ -204,13 +217,15 @@ async fn show_demo(
 fn start_nodes(
     supervisor: &mut Supervisor,
     args: &SandboxArgs,
+    (count, adopted): (u32, Vec<String>),
     client: &Client,
     clock: &Arc<dyn Clock>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let delay = Duration::from_millis(args.start_delay_ms);
     let config = nodes::Config {
-        count: usize::try_from(args.nodes)?,
+        count: usize::try_from(count)?,
+        adopted,
         zones: usize::try_from(args.zones)?,
         start_delay: delay * 2 / 5,
         ready_delay: delay * 3 / 5,

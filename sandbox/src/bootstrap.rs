@@ -2,15 +2,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::SERVER,
-    auth::{User, default_policy, rbac},
-    request::{Query, ResourcePath},
+    auth::{default_policy, rbac},
     server::{Core, Error, Result},
     store::Key,
     verbs::{Call, FieldValidation, WriteOptions, create::create_object},
@@ -69,6 +66,13 @@ pub(crate) fn create_missing(core: &Arc<Core>) -> Result<()> {
     Ok(())
 }
 
+/// Headers of what the server does itself.
+pub(crate) fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(SERVER));
+    headers
+}
+
 fn ensure(
     core: &Arc<Core>,
     group: &str,
@@ -96,28 +100,8 @@ fn ensure(
     {
         return Ok(());
     }
-    let mut headers = HeaderMap::new();
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(SERVER));
-    let mut call = Call {
-        core,
-        kind: Arc::clone(kind),
-        path: ResourcePath {
-            group: group.to_owned(),
-            version: "v1".to_owned(),
-            resource: resource.to_owned(),
-            namespace: namespace.map(str::to_owned),
-            name: None,
-            subresource: None,
-            watch: false,
-        },
-        query: Query::default(),
-        headers: &headers,
-        user: Arc::new(User::admin()),
-        stop: CancellationToken::new(),
-        body: Bytes::new(),
-        duplicates: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let headers = headers();
+    let mut call = Call::of_server(core, kind, namespace, &headers);
     let options = WriteOptions {
         dry_run: false,
         field_validation: FieldValidation::Ignore,

@@ -24,6 +24,7 @@ pub mod faults;
 pub mod housekeeping;
 mod json;
 mod kubeconfig;
+pub mod load;
 pub mod names;
 mod negotiation;
 pub mod nodes;

@@ -37,7 +37,7 @@ mod node;
 mod pod;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +87,9 @@ pub struct Image {
 pub struct Config {
     /// Number of nodes, called `<prefix>1`, `<prefix>2`, …
     pub count: usize,
+    /// Names of further nodes, which exist: those of a dump or of an earlier run. The simulation is their kubelet from now
+    /// on; what they say about their size, addresses and system stays. Default: none.
+    pub adopted: Vec<String>,
     /// Beginning of the names of nodes. Default `node-`.
     pub prefix: String,
     /// Number of zones, `zone-1` to `zone-N`; nodes are dealt out in turn. Default 3.
@@ -138,6 +141,7 @@ impl Default for Config {
         .collect();
         Self {
             count: 5,
+            adopted: Vec::new(),
             prefix: "node-".to_owned(),
             zones: 3,
             region: "sandbox".to_owned(),
@@ -157,6 +161,16 @@ impl Default for Config {
             status_interval: Duration::from_mins(5),
             concurrency: 64,
         }
+    }
+}
+
+impl Config {
+    /// Number of nodes of a configuration with these values of `count` and `adopted`, and the default prefix: nodes that
+    /// are in both count once.
+    #[must_use]
+    pub fn total(count: usize, adopted: &[String]) -> usize {
+        let own: BTreeSet<String> = (1..=count).map(|number| format!("node-{number}")).collect();
+        count + adopted.iter().filter(|name| !own.contains(*name)).count()
     }
 }
 

@@ -213,6 +213,8 @@ pub(crate) struct Core {
     watches: Mutex<CancellationToken>,
     random: Mutex<fastrand::Rng>,
     disk: Option<Disk>,
+    /// The data directory held a cluster.
+    is_restored: bool,
 }
 
 impl Core {
@@ -306,6 +308,7 @@ impl Server {
             }
             None => None,
         };
+        let is_restored = store.object_count() > 0;
         let random = config
             .seed
             .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
@@ -320,6 +323,7 @@ impl Server {
             watches: Mutex::new(CancellationToken::new()),
             random: Mutex::new(random),
             disk,
+            is_restored,
             config,
         };
         crd::serve_all(&core);
@@ -418,6 +422,12 @@ impl Server {
     pub fn end_watches(&self) {
         let mut watches = self.core.watches.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *watches).cancel();
+    }
+
+    /// Whether the data directory held a cluster when the server was started.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.core.is_restored
     }
 
     /// Waits until everything that was stored before the call is on disk; without a data directory it returns at once.

@@ -188,6 +188,13 @@ fn lock(core: &Core) -> std::sync::MutexGuard<'_, Addresses> {
     core.addresses.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Notes what a Service of another cluster holds, wherever it lies.
+pub(crate) fn adopt(core: &Core, kind: &Kind, key: &Key, service: &Value) {
+    if kind.is_core("Service") {
+        lock(core).hold(key, &Claims::of(service));
+    }
+}
+
 /// Frees what a removed Service held.
 pub(crate) fn release(core: &Core, kind: &Kind, service: &Value) {
     if kind.is_core("Service") {

@@ -220,6 +220,11 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// What its processes printed so far.
+    pub(crate) fn output(&self) -> String {
+        self.processes.iter().map(Process::output).collect()
+    }
+
     /// `steersman run` with every controller active, as the only scheduler.
     pub(crate) fn run_steersman(&self) -> Process {
         self.run_steersman_with(&["--mode", "all=active", "--scheduler-name", "default-scheduler"])

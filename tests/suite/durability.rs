@@ -1,4 +1,5 @@
-//! `steersman sandbox --data`: what was acknowledged is there after any end of the process.
+//! `steersman sandbox --data`: what was acknowledged is there after any end of the process. `--load`: a dump starts a
+//! copy of a cluster.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +14,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Process, STEERSMAN};
+use crate::cluster::{Cluster, Process, STEERSMAN};
 
 const ROUNDS: u32 = 8;
 const WRITERS: u32 = 8;
@@ -209,5 +210,110 @@ fn api_683_a_data_directory_that_cannot_be_used_is_named_with_the_way_out() {
         let mut process = Process::start("refused", dir.path(), STEERSMAN, &args);
         assert_eq!(process.exit_code(Duration::from_secs(10)), Some(1), "{data:?}");
         assert!(process.output().contains(words), "{}", process.output());
+    }
+}
+
+/// What `kubectl get` prints of a cluster, without what has to differ.
+fn comparable(list: &serde_json::Value) -> Vec<serde_json::Value> {
+    let mut items = list["items"].as_array().unwrap().clone();
+    // Each cluster has a certificate of its own.
+    items.retain(|item| item["metadata"]["name"] != "kube-root-ca.crt");
+    for item in &mut items {
+        let metadata = item["metadata"].as_object_mut().unwrap();
+        metadata.remove("resourceVersion");
+        metadata.remove("managedFields");
+        // Container ids and times of a report that the new kubelet has repeated.
+        item.as_object_mut().unwrap().remove("status");
+    }
+    items
+}
+
+const DUMPED: &str = "namespaces,crds,pods,replicasets,deployments,services,configmaps,secrets,serviceaccounts,\
+                      endpointslices,poddisruptionbudgets,priorityclasses";
+
+/// Starts a sandbox from a dump of `cluster` and compares the two.
+fn copies(cluster: &Cluster) {
+    let run = cluster.run_steersman();
+    cluster.apply(&json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 4, "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "c", "image": "example.com/web:1"}]},
+            },
+        },
+    }));
+    cluster.apply(&json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+    }));
+    cluster.apply(&json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    }));
+    cluster.apply(&json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    }));
+    cluster.kubectl("wait --for=condition=Established crd/widgets.example.com --timeout=20s");
+    cluster.apply(&json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"n": 1}}));
+    cluster.kubectl("wait --for=condition=Available deployment/web --timeout=60s");
+    drop(run);
+    let before = cluster.get(&format!("{DUMPED},widgets -A"));
+    let dump = cluster.kubectl(&format!("get {DUMPED},nodes,widgets -A -o yaml"));
+    let file = cluster.dir.path().join("dump.yaml");
+    let broken = "---\nkind: Strange\napiVersion: v1\nmetadata:\n  name: x\n";
+    std::fs::write(&file, format!("{dump}{broken}")).unwrap();
+
+    let copy = Cluster::sandbox_with(0, &["--load", file.to_str().unwrap()]);
+    let output = copy.output();
+    assert!(output.contains("5 of them nodes; 1 not loaded"), "{output}");
+    assert!(
+        output.contains("document 2: Strange x: kind Strange of v1 is not stored here"),
+        "{output}"
+    );
+    let after = comparable(&copy.get(&format!("{DUMPED},widgets -A")));
+    for item in comparable(&before) {
+        let name = format!("{} {}", item["kind"], item["metadata"]["name"]);
+        let same = |other: &&serde_json::Value| {
+            ["name", "namespace"]
+                .iter()
+                .all(|part| other["metadata"][part] == item["metadata"][part])
+                && other["kind"] == item["kind"]
+        };
+        assert_eq!(after.iter().find(same), Some(&item), "{name}");
+    }
+    // Nothing has restarted, and the copy is alive: steersman adds a pod, a simulated node of the dump runs it.
+    let pods = copy.get("pods -l app=web");
+    let phases: Vec<&str> = pods["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|pod| pod["status"]["phase"].as_str())
+        .collect();
+    assert_eq!(phases, ["Running"; 4]);
+    let _run = copy.run_steersman();
+    copy.kubectl("scale deployment/web --replicas=5");
+    copy.kubectl("rollout status deployment/web --timeout=60s");
+    assert_eq!(copy.get("pods -l app=web")["items"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn api_683_a_dump_of_the_sandbox_starts_a_copy() {
+    copies(&Cluster::sandbox(5));
+}
+
+#[test]
+fn api_683_a_dump_of_a_real_cluster_starts_a_copy() {
+    if let Some(cluster) = Cluster::real(5) {
+        copies(&cluster);
     }
 }

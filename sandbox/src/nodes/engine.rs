@@ -146,10 +146,14 @@ impl Engine {
             ready: config.ready_delay,
             stop_percent: config.stop_percent,
         };
-        let mut nodes = Vec::with_capacity(config.count);
+        let mut nodes: Vec<SimulatedNode> = Vec::with_capacity(config.count);
         let mut by_name = BTreeMap::new();
-        for (position, index) in (0..config.count).zip(0u64..) {
-            let name: Arc<str> = format!("{}{}", config.prefix, index.saturating_add(1)).into();
+        let own = (1..=config.count).map(|number| (format!("{}{number}", config.prefix), false));
+        let own_names: BTreeSet<String> = own.clone().map(|(name, _)| name).collect();
+        let others = config.adopted.iter().filter(|name| !own_names.contains(*name));
+        let names = own.chain(others.map(|name| (name.clone(), true)));
+        for ((position, (name, adopted)), index) in names.enumerate().zip(0u64..) {
+            let name: Arc<str> = name.into();
             let zone = format!(
                 "zone-{}",
                 position.checked_rem(config.zones).unwrap_or(0).saturating_add(1)
@@ -164,7 +168,9 @@ impl Engine {
                 .address(index.saturating_add(2))
                 .ok_or_else(full)?;
             by_name.insert(Arc::clone(&name), position);
-            nodes.push(SimulatedNode::new(name, zone, address, pool, now));
+            let mut node = SimulatedNode::new(name, zone, address, pool, now);
+            node.adopted = adopted;
+            nodes.push(node);
         }
         Ok(Self {
             client,
@@ -466,6 +472,9 @@ impl Engine {
         let name = Arc::clone(&node.name);
         match node.presence {
             Presence::Deleted | Presence::Foreign => None,
+            Presence::Wanted if node.adopted => Some(Box::pin(async move {
+                api.get(&name).await.map(|view| Reply::Node(Box::new(view)))
+            })),
             Presence::Wanted => {
                 let object = node.object(&self.config, now);
                 Some(Box::pin(async move {
@@ -503,7 +512,11 @@ impl Engine {
         let pod = self.pods.get_mut(uid)?;
         let node = self.nodes.get_mut(pod.node).filter(|node| node.is_up())?;
         if pod.wants_address() {
-            let former = pod.former_address.filter(|address| node.pool.claim(*address));
+            // Pods of an adopted node may have addresses of another network: those are as unique as they were.
+            let former = pod.former_address.filter(|address| {
+                node.pool.claim(*address)
+                    || (node.adopted && node.pool.network().index_of(*address).is_none())
+            });
             pod.address = former.or_else(|| node.pool.take());
             if pod.address.is_none() {
                 debug!(node = %node.name, pod = %pod.name, "no pod address is free on the simulated node");
@@ -593,8 +606,20 @@ impl Engine {
                 }
             }
             (Job::Pod(uid), Some(Err(kube::Error::Api(status)))) if status.is_not_found() => self.forget(uid),
+            (Job::Node(index), Some(Err(kube::Error::Api(status))))
+                if status.is_not_found() && self.is_adopted_and_unseen(*index) =>
+            {
+                if let Some(node) = self.nodes.get_mut(*index) {
+                    node.presence = Presence::Deleted;
+                }
+            }
             (Job::Node(_) | Job::Pod(_), reached) => self.failed(job, reached.as_ref()),
         }
+    }
+
+    fn is_adopted_and_unseen(&self, index: usize) -> bool {
+        let node = self.nodes.get(index);
+        node.is_some_and(|node| node.adopted && node.presence == Presence::Wanted)
     }
 
     fn node_written(&mut self, index: usize, view: &NodeView) {

@@ -36,6 +36,8 @@ pub(crate) struct SimulatedNode {
     pub(crate) address: Ipv4Addr,
     pub(crate) pool: Pool,
     pub(crate) presence: Presence,
+    /// Made by somebody else: only its readiness is reported.
+    pub(crate) adopted: bool,
     pub(crate) behaviour: NodeBehaviour,
     pub(crate) uid: String,
     /// Failed writes in a row.
@@ -63,6 +65,7 @@ impl SimulatedNode {
             address,
             pool,
             presence: Presence::Wanted,
+            adopted: false,
             behaviour: NodeBehaviour::default(),
             uid: String::new(),
             failures: 0,
@@ -96,6 +99,14 @@ impl SimulatedNode {
         self.behaviour = NodeBehaviour::of(view.metadata.annotations.as_ref());
         self.taints.clone_from(&view.spec.taints);
         view.ready().clone_into(&mut self.shown_ready);
+        if self.ready.is_none() {
+            self.ready = view.ready_since();
+        }
+        if self.adopted
+            && let Some(address) = view.status.internal_address()
+        {
+            self.address = address;
+        }
         let network = view.spec.pod_cidr.parse().ok();
         if let Some(network) = network.filter(|network| *network != self.pool.network()) {
             self.pool = Pool::new(network);
@@ -174,6 +185,9 @@ impl SimulatedNode {
             ("KubeletNotReady", "an annotation of the node says not ready")
         };
         let ready = condition("Ready", ready, reason, message, since);
+        if self.adopted {
+            return json!({ "status": { "conditions": [ready] } });
+        }
         let images: Vec<Value> = config
             .images
             .iter()

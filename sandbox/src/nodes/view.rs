@@ -1,6 +1,7 @@
 //! The parts of Pod and Node that a simulated kubelet reads. Everything else is skipped while decoding.
 
 use std::borrow::Cow;
+use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -123,12 +124,38 @@ pub(crate) struct NodeSpecView {
 #[serde(default)]
 pub(crate) struct NodeStatusView {
     pub(crate) conditions: Vec<ConditionView>,
+    pub(crate) addresses: Vec<AddressView>,
+}
+
+/// An address of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AddressView {
+    pub(crate) r#type: String,
+    pub(crate) address: String,
+}
+
+impl NodeStatusView {
+    /// The first IPv4 address inside of the cluster.
+    pub(crate) fn internal_address(&self) -> Option<Ipv4Addr> {
+        let internal = self
+            .addresses
+            .iter()
+            .filter(|address| address.r#type == "InternalIP");
+        internal.filter_map(|address| address.address.parse().ok()).next()
+    }
 }
 
 impl NodeView {
     /// Status of the Ready condition; empty if there is none.
     pub(crate) fn ready(&self) -> &str {
         condition(&self.status.conditions, "Ready").map_or("", |ready| ready.status.as_str())
+    }
+
+    /// Whether it is ready, and since when.
+    pub(crate) fn ready_since(&self) -> Option<(bool, Timestamp)> {
+        let ready = condition(&self.status.conditions, "Ready")?;
+        Some((ready.status == "True", ready.last_transition_time?))
     }
 }
 

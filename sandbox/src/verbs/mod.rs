@@ -298,6 +298,37 @@ fn subresource_call(call: &mut Call<'_>, method: &Method, subresource: &str) -> 
     }
 }
 
+impl<'a> Call<'a> {
+    /// A request of the server itself to a collection of `kind`, as administrator.
+    pub(crate) fn of_server(
+        core: &'a Arc<Core>,
+        kind: &Arc<Kind>,
+        namespace: Option<&str>,
+        headers: &'a HeaderMap,
+    ) -> Self {
+        Self {
+            core,
+            kind: Arc::clone(kind),
+            path: ResourcePath {
+                group: kind.resource.group.to_string(),
+                version: kind.resource.version.to_string(),
+                resource: kind.resource.resource.to_string(),
+                namespace: namespace.map(str::to_owned),
+                name: None,
+                subresource: None,
+                watch: false,
+            },
+            query: Query::default(),
+            headers,
+            user: Arc::new(User::admin()),
+            stop: CancellationToken::new(),
+            body: Bytes::new(),
+            duplicates: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 impl Call<'_> {
     /// Where the object of the URL is stored.
     pub(crate) fn key(&self) -> Key {
