@@ -23,6 +23,11 @@ use clap::Parser as _;
 use crate::cli::{Cli, Verb};
 use crate::failure::Usage;
 
+/// The sandbox and the caches of controllers make and drop many small objects: the system's allocator took a quarter of
+/// the time of a request.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(cli) {

@@ -82,14 +82,7 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
         ..Config::default()
     };
     let server = Server::start(config).context("the API server")?;
-    if server.is_restored() && !args.load.is_empty() {
-        say("--data holds a cluster already: it goes on with that, nothing is loaded")?;
-    } else if !args.load.is_empty() {
-        dump::load(&server, &args.load)?;
-    }
-    // Nodes of a dump and of earlier runs go on.
-    let adopted = server.simulated_nodes();
-    let count = args.nodes.unwrap_or(if adopted.is_empty() { NODES } else { 0 });
+    let (count, adopted) = fill(&server, args)?;
     let listener = TcpListener::bind(SocketAddr::new(args.address, args.port))
         .await
         .with_context(|| format!("--address {} --port {} cannot be bound", args.address, args.port))
@@ -177,6 +170,18 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     finished.cancel();
     let kept = keeper.run(DRAIN).await;
     ended.and(kept).context("a part of the program ended")
+}
+
+/// Loads the dumps; returns how many nodes to simulate, and which others: those of a dump and of earlier runs go on.
+fn fill(server: &Server, args: &SandboxArgs) -> anyhow::Result<(u32, Vec<String>)> {
+    if server.is_restored() && !args.load.is_empty() {
+        say("--data holds a cluster already: it goes on with that, nothing is loaded")?;
+    } else if !args.load.is_empty() {
+        dump::load(server, &args.load)?;
+    }
+    let adopted = server.simulated_nodes();
+    let count = args.nodes.unwrap_or(if adopted.is_empty() { NODES } else { 0 });
+    Ok((count, adopted))
 }
 
 async fn show_demo(

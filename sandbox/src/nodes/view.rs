@@ -138,11 +138,11 @@ pub(crate) struct AddressView {
 impl NodeStatusView {
     /// The first IPv4 address inside of the cluster.
     pub(crate) fn internal_address(&self) -> Option<Ipv4Addr> {
-        let internal = self
+        let mut internal = self
             .addresses
             .iter()
             .filter(|address| address.r#type == "InternalIP");
-        internal.filter_map(|address| address.address.parse().ok()).next()
+        internal.find_map(|address| address.address.parse().ok())
     }
 }
 

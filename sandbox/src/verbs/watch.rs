@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
 use tokio::{sync::watch::Receiver, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,8 @@ const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// Changes read from the history at once.
 const BATCH: usize = 256;
+/// Longest piece of a stream that is made of several events, in bytes.
+const PIECE: usize = 64 * 1024;
 
 /// What comes before the stream of changes.
 enum Start {
@@ -185,7 +187,7 @@ impl Watch {
     async fn next(mut self) -> Option<(Bytes, Self)> {
         loop {
             if let Some(line) = self.ready.pop_front() {
-                return Some((line, self));
+                return Some((self.join(line), self));
             }
             if self.ended {
                 return None;
@@ -194,11 +196,32 @@ impl Watch {
         }
     }
 
+    /// `first` and what else is ready, as one piece: each piece costs a frame, and often a system call.
+    fn join(&mut self, first: Bytes) -> Bytes {
+        if self.ready.is_empty() {
+            return first;
+        }
+        let mut piece = BytesMut::from(first);
+        while let Some(next) = self.ready.front()
+            && piece.len() + next.len() <= PIECE
+        {
+            piece.extend_from_slice(next);
+            self.ready.pop_front();
+        }
+        piece.freeze()
+    }
+
     /// Renders what is there to send, or waits until something is.
     async fn advance(&mut self) {
         self.view.now = self.core.now();
-        if let Some(object) = self.initial.pop_front() {
+        let mut size = 0;
+        while size < PIECE
+            && let Some(object) = self.initial.pop_front()
+        {
             self.push("ADDED", &object);
+            size += self.ready.back().map_or(0, Bytes::len);
+        }
+        if size > 0 {
             return;
         }
         if std::mem::take(&mut self.mark_end) {

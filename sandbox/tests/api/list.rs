@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use serde_json::json;
 
 use crate::support::{Http, MAPS, PODS, config_map, names, pod_on, server, version};
@@ -167,4 +169,35 @@ async fn api_127_a_missing_namespace_is_an_empty_list() {
         .await
         .failure();
     assert_eq!((code, message.as_str()), (404, "namespaces \"nope\" not found"));
+}
+
+#[tokio::test]
+async fn api_7_long_answers_are_compressed_when_asked_for() {
+    use std::io::Read as _;
+
+    let http = Http::new(&server());
+    for index in 0..30 {
+        let mut map = config_map(&format!("m{index}"));
+        map["data"] = json!({"text": "x".repeat(10_000)});
+        http.post(MAPS, &map).await.ok();
+    }
+    let gzip = [("accept-encoding", "br, gzip")];
+    let plain = http.get(MAPS).await;
+    assert!(!plain.headers.contains_key("content-encoding"));
+    let packed = http.open("GET", MAPS, &gzip, Bytes::new()).await;
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    assert_eq!(packed.headers()["vary"], "Accept-Encoding");
+    let packed = packed.into_body().collect().await.unwrap().to_bytes();
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(packed.as_ref())
+        .read_to_string(&mut unpacked)
+        .unwrap();
+    assert_eq!(unpacked, plain.text);
+    assert!(packed.len() < unpacked.len() / 10);
+    // Short ones are not, nor those of clients that want something else.
+    let one = http.open("GET", &format!("{MAPS}/m1"), &gzip, Bytes::new()).await;
+    assert!(!one.headers().contains_key("content-encoding"));
+    let other = [("accept-encoding", "gzip;q=0, br")];
+    let other = http.open("GET", MAPS, &other, Bytes::new()).await;
+    assert!(!other.headers().contains_key("content-encoding"));
 }

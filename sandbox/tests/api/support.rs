@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -147,6 +147,7 @@ impl Http {
         assert_eq!(response.status(), 200);
         Watch {
             body: response.into_body(),
+            lines: VecDeque::new(),
         }
     }
 }
@@ -154,14 +155,20 @@ impl Http {
 /// An open watch.
 pub(crate) struct Watch {
     body: ApiBody,
+    /// Received, but not asked for yet.
+    lines: VecDeque<Value>,
 }
 
 impl Watch {
     /// The next event; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Value> {
-        let frame = self.body.frame().await?.unwrap();
-        let line = frame.into_data().unwrap();
-        Some(serde_json::from_slice(&line).unwrap())
+        if self.lines.is_empty() {
+            let frame = self.body.frame().await?.unwrap();
+            let piece = frame.into_data().unwrap();
+            let lines = serde_json::Deserializer::from_slice(&piece).into_iter();
+            self.lines.extend(lines.map(Result::unwrap));
+        }
+        self.lines.pop_front()
     }
 
     /// Type and name of the next event.
