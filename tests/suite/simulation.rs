@@ -156,6 +156,7 @@ impl World {
         let config = Config {
             seed: Some(seed),
             clock: Arc::new(clock),
+            managed_fields: false,
             ..Config::default()
         };
         let server = Server::start(config).unwrap();
