@@ -217,6 +217,8 @@ fn api_298_lists_merge_by_their_type(
     r#".spec.containers: duplicate entries for key [name="c"]"#)]
 #[case(json!({"spec": {"containers": [{"name": "c", "args": [1]}]}}),
     r#".spec.containers[name="c"].args[0]: expected string, got &value.valueUnstructured{Value:1}"#)]
+#[case(json!({"spec": {"containers": [{"name": "c", "args": [[1, {"a": "b"}]]}]}}),
+    r#".spec.containers[name="c"].args[0]: expected string, got &value.valueUnstructured{Value:[]interface {}{1, map[string]interface {}{"a":"b"}}}"#)]
 #[case(json!({"spec": {"tolerations": [{"x": 1}]}}), ".spec.tolerations[0].x: field not declared in schema")]
 #[case(json!({"spec": {"containers": {}}}), ".spec.containers: expected list, got &{map[]}")]
 #[case(json!({"spec": {"priority": "x"}}), ".spec.priority: expected numeric (int or float), got string")]

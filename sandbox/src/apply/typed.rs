@@ -643,10 +643,7 @@ fn unfit(scalar: Scalar, value: &Value) -> Option<String> {
         }
         Scalar::Boolean if !value.is_boolean() => Some(format!("expected boolean, got {}", shown(value))),
         Scalar::String | Scalar::Bytes if !value.is_string() => {
-            let shown = match value {
-                Value::Array(_) | Value::Object(_) => type_name.to_owned(),
-                scalar => scalar.to_string(),
-            };
+            let shown = gofmt::syntax(value);
             Some(format!(
                 "expected string, got &value.valueUnstructured{{Value:{shown}}}"
             ))

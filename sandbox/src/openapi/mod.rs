@@ -1,9 +1,9 @@
 //! OpenAPI documents: version 3 for each group version, version 2 for all (API-573 to API-575).
 //!
-//! Made when somebody asks, since they are large and most runs need none; then kept until the kinds change. The binary
-//! form of version 2 is not offered: clients that ask for it take version 3 where there is one.
+//! Made when somebody asks, since they are large and most runs need none; then kept until the kinds change.
 
 mod descriptions;
+mod gnostic;
 mod paths;
 mod schemas;
 #[cfg(test)]
@@ -30,13 +30,15 @@ use schemas::{Dialect, Schemas};
 
 /// Name of the version 2 document among the others.
 const V2: &str = "v2";
+/// Name of its binary form, as the last part of its media type.
+const V2_BINARY: &str = "com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Documents that have been asked for, with the fingerprints of what they were made from.
 #[derive(Default)]
 pub(crate) struct Cache(Mutex<FxHashMap<String, (u64, Bytes)>>);
 
 impl Cache {
-    fn get(&self, name: &str, fingerprint: u64, make: impl FnOnce() -> Value) -> Bytes {
+    fn get(&self, name: &str, fingerprint: u64, make: impl FnOnce() -> Bytes) -> Bytes {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, body)) = lock()
             .get(name)
@@ -44,7 +46,7 @@ impl Cache {
         {
             return body.clone();
         }
-        let body = Bytes::from(make().to_string());
+        let body = make();
         lock().insert(name.to_owned(), (fingerprint, body.clone()));
         body
     }
@@ -68,6 +70,8 @@ pub(crate) fn v3(core: &Core, rest: &str) -> Option<Answer> {
     let number = fingerprint(of_version(&kinds, group, version));
     let body = core.openapi.get(rest, number, || {
         document(Dialect::V3, of_version(&kinds, group, version))
+            .to_string()
+            .into()
     });
     Some(Answer::Full {
         code: 200,
@@ -152,17 +156,46 @@ fn document<'a>(dialect: Dialect, kinds: impl Iterator<Item = &'a Kind>) -> Valu
     }
 }
 
-/// `/openapi/v2`.
+/// `/openapi/v2`, in the binary form for those who prefer it.
 pub(crate) fn v2(core: &Core, headers: &HeaderMap) -> Result<Answer, Failure> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    negotiation::accept(accept, |accepted| accepted.form == Form::Plain)?;
+    let is_binary = accept.is_some_and(prefers_binary);
+    if !is_binary {
+        negotiation::accept(accept, |accepted| accepted.form == Form::Plain)?;
+    }
     let kinds = core.registry.kinds();
-    let body = core.openapi.get(V2, fingerprint(all(&kinds)), || {
-        document(Dialect::V2, all(&kinds))
+    let fingerprint = fingerprint(all(&kinds));
+    let name = if is_binary { V2_BINARY } else { V2 };
+    let body = core.openapi.get(name, fingerprint, || {
+        let document = document(Dialect::V2, all(&kinds));
+        if is_binary {
+            gnostic::encode(&document).into()
+        } else {
+            document.to_string().into()
+        }
     });
     Ok(Answer::Full {
         code: 200,
-        content_type: "application/json",
+        content_type: if is_binary {
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+        } else {
+            "application/json"
+        },
         body,
     })
+}
+
+/// The binary form stands before every other that is served. Clients write its version with `@`.
+fn prefers_binary(accept: &str) -> bool {
+    let media_types = accept
+        .split(',')
+        .map(|range| range.split(';').next().unwrap_or_default().trim());
+    let mut known = media_types.filter_map(|name| match name {
+        "application/json" | "application/*" | "*/*" => Some(false),
+        name => {
+            let name = name.strip_prefix("application/")?;
+            (name.replace("v2@v1.0", "v2.v1.0") == V2_BINARY).then_some(true)
+        }
+    });
+    known.next().unwrap_or_default()
 }

@@ -7,7 +7,7 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 pub(crate) use decode::{Error, decode};
 pub(crate) use encode::{encode, event, list};

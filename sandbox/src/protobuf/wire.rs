@@ -124,19 +124,19 @@ fn put_tag(out: &mut Vec<u8>, number: u32, kind: u64) {
 }
 
 /// A member that is an integer or a boolean.
-pub(super) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
+pub(crate) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     put_tag(out, number, 0);
     put_varint(out, value);
 }
 
 /// A member that is a floating point number.
-pub(super) fn put_double(out: &mut Vec<u8>, number: u32, value: f64) {
+pub(crate) fn put_double(out: &mut Vec<u8>, number: u32, value: f64) {
     put_tag(out, number, 1);
     out.extend_from_slice(&value.to_bits().to_le_bytes());
 }
 
 /// A member that is a string, bytes or a message.
-pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_tag(out, number, 2);
     put_varint(out, u64::try_from(bytes.len()).unwrap_or_default());
     out.extend_from_slice(bytes);
