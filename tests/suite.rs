@@ -17,8 +17,20 @@ mod cluster;
 #[path = "suite/durability.rs"]
 mod durability;
 #[cfg(test)]
+#[path = "suite/flow.rs"]
+mod flow;
+#[cfg(test)]
+#[path = "suite/helm.rs"]
+mod helm;
+#[cfg(test)]
 #[path = "suite/invariants.rs"]
 mod invariants;
+#[cfg(test)]
+#[path = "suite/kube_client.rs"]
+mod kube_client;
+#[cfg(test)]
+#[path = "suite/kubectl.rs"]
+mod kubectl;
 #[cfg(test)]
 #[path = "suite/program.rs"]
 mod program;

@@ -30,7 +30,10 @@ impl Process {
     ) -> Self {
         let log = dir.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(program)
+        // It ends with the test process even when that is killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program.as_ref())
             .args(args)
             .env_remove("KUBECONFIG")
             .stdin(Stdio::null())
@@ -98,6 +101,8 @@ impl Drop for Process {
 /// A running API server with simulated nodes, without any controller of ours.
 pub(crate) struct Cluster {
     pub(crate) kubeconfig: PathBuf,
+    /// A real kube-apiserver, not the sandbox.
+    pub(crate) is_real: bool,
     // In this order: nodes stop before their API server.
     processes: Vec<Process>,
     pub(crate) dir: TempDir,
@@ -126,6 +131,7 @@ impl Cluster {
         let server = Process::start("sandbox", dir.path(), STEERSMAN, &args);
         let cluster = Self {
             kubeconfig,
+            is_real: false,
             processes: vec![server],
             dir,
         };
@@ -200,6 +206,7 @@ impl Cluster {
         .unwrap();
         let mut cluster = Self {
             kubeconfig,
+            is_real: true,
             processes: vec![server, etcd],
             dir,
         };
@@ -223,6 +230,19 @@ impl Cluster {
     /// What its processes printed so far.
     pub(crate) fn output(&self) -> String {
         self.processes.iter().map(Process::output).collect()
+    }
+
+    /// This cluster with `steersman run` beside it, which ends with it.
+    pub(crate) fn with_controllers(mut self) -> Self {
+        let run = self.run_steersman_with(&[
+            "--mode",
+            "all=active",
+            "--scheduler-name",
+            "default-scheduler",
+            "--no-leader-election",
+        ]);
+        self.processes.insert(0, run);
+        self
     }
 
     /// `steersman run` with every controller active, as the only scheduler.
