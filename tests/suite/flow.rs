@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 
 const FLOWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/flows");
 /// How long a `~` command may take to answer as written; generous, for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One command of a flow.
 struct Step {
@@ -247,7 +247,7 @@ pub(crate) fn run(folder: &str, name: &str, cluster: &Cluster) {
     let file = Path::new(FLOWS).join(folder).join(name).with_extension("flow");
     let mut steps = parse(&fs::read_to_string(&file).unwrap());
     let records = cluster.is_real && std::env::var_os("STEERSMAN_RECORD_FLOWS").is_some();
-    cluster.wait("the nodes", Duration::from_secs(60), |it| {
+    cluster.wait("the nodes", Duration::from_mins(1), |it| {
         let ready = "-o=jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
         it.kubectl(&format!("get nodes {ready}")) == "True True True"
     });
