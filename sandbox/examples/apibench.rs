@@ -156,7 +156,7 @@ impl Client {
 
 /// User and system time of the processes so far.
 fn cpu(pids: &[u32]) -> Duration {
-    /// USER_HZ of every Linux.
+    /// `USER_HZ` of every Linux.
     const TICKS_PER_SECOND: u64 = 100;
     let ticks: u64 = pids
         .iter()
@@ -190,7 +190,7 @@ async fn measure(
 ) -> Outcome<()> {
     let (began, before) = (Instant::now(), cpu(&settings.pids));
     work.await?;
-    let (took, used) = (began.elapsed(), cpu(&settings.pids) - before);
+    let (took, used) = (began.elapsed(), cpu(&settings.pids).saturating_sub(before));
     figure(&format!("{name}_per_second"), float(count) / took.as_secs_f64())?;
     if !settings.pids.is_empty() {
         figure(
@@ -408,8 +408,8 @@ async fn fan_out(settings: &Settings, client: &Arc<Client>) -> Outcome<()> {
                 .map(drop)
         })
         .await?;
-        let waited = tokio::time::timeout(Duration::from_secs(300), all.notified()).await;
-        waited.map_err(|_| format!("{} of {wanted} events", received.load(Ordering::Relaxed)).into())
+        let ended = tokio::time::timeout(Duration::from_mins(5), all.notified()).await;
+        ended.map_err(|_| format!("{} of {wanted} events", received.load(Ordering::Relaxed)).into())
     };
     measure(settings, "watch_events", wanted, work).await
 }
