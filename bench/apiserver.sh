@@ -13,13 +13,22 @@ if [ -z "${BIN:-}" ]; then
 fi
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
-ready() { for _ in $(seq 900); do [ -s "$1" ] && kubectl --kubeconfig "$1" get --raw /readyz >/dev/null 2>&1 && return; sleep 0.1; done; echo "not ready: $1" >&2; exit 1; }
+# ready KUBECONFIG LOG PID...: waits for an API server; one of its processes may have ended (a port in use).
+ready() {
+  local kubeconfig=$1 log=$2; shift 2
+  for _ in $(seq 300); do
+    [ -s "$kubeconfig" ] && kubectl --kubeconfig "$kubeconfig" get --raw /readyz >/dev/null 2>&1 && return
+    kill -0 "$@" 2>/dev/null || break
+    sleep 0.3
+  done
+  echo "the API server is not ready:" >&2; tail -5 "$log" >&2; exit 1
+}
 rss() { for p in "$@"; do awk '/^VmRSS/ {print $2}' "/proc/$p/status"; done | awk '{s+=$1} END {printf "memory_mebibytes %.1f\n", s/1024}'; }
 bench() { "$BIN/examples/apibench" --kubeconfig "$1" --pids "$2" --pods "$pods"; rss ${2//,/ }; }
 
 flags=(); [ -z "${DATA:-}" ] || flags=(--data "$dir/data")
 "$BIN/steersman" sandbox --nodes 0 --no-controllers --kubeconfig-out "$dir/sandbox" "${flags[@]}" >"$dir/sandbox.log" 2>&1 & s=$!
-ready "$dir/sandbox"
+ready "$dir/sandbox" "$dir/sandbox.log" $s
 bench "$dir/sandbox" $s >"$dir/ours"
 kill $s; wait $s || true
 if [ -z "${KUBEBUILDER_ASSETS:-}" ]; then
@@ -50,7 +59,7 @@ clusters: [{name: c, cluster: {server: "https://127.0.0.1:$port", insecure-skip-
 users: [{name: u, user: {token: admin-token}}]
 contexts: [{name: c, context: {cluster: c, user: u}}]
 K
-ready "$dir/real"
+ready "$dir/real" "$dir/apiserver.log" $a $e
 bench "$dir/real" "$a,$e" >"$dir/theirs"
 # A ratio above 1 is in favour of the sandbox, whatever the unit.
 join <(sort "$dir/ours") <(sort "$dir/theirs") | awk '{

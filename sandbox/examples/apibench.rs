@@ -229,7 +229,7 @@ fn pods_path() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/pods")
 }
 
-/// A pod as a ReplicaSet controller makes it.
+/// A pod as a ReplicaSet controller makes it, without the owner: garbage collection would look for it.
 fn pod(index: usize) -> Value {
     let container = |name: &str| {
         json!({
@@ -251,12 +251,6 @@ fn pod(index: usize) -> Value {
         "metadata": {
             "name": format!("web-{index:06}"),
             "labels": {"app": "web", "pod-template-hash": "5d8c7f9b6d", "group": format!("g{}", index % 50)},
-            "ownerReferences": [{
-                "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d8c7f9b6d",
-                "uid": "0f7b6a52-3c3e-4a43-9c0b-2f6a9a4f7c11", "controller": true, "blockOwnerDeletion": true,
-            }],
-            // Keeps garbage collection from removing pods whose owner does not exist.
-            "finalizers": ["bench.example.com/keep"],
         },
         "spec": {
             "containers": [container("web"), container("sidecar")],
