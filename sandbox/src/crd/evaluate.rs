@@ -16,6 +16,7 @@ use kube_cel::{
 use serde_json::Value;
 
 use super::{
+    expression::Nesting,
     format::go_duration,
     schema::{ListKind, Schema, Type},
 };
@@ -104,17 +105,42 @@ fn to_bool(value: CelValue) -> Result<CelValue, ExecutionError> {
     }
 }
 
-/// Parses an expression.
-///
-/// # Errors
-/// With the syntax errors and the lines where they are.
-pub(super) fn parse(source: &str) -> Result<Expression, String> {
-    let mut expression = Parser::default()
-        .enable_optional_syntax(true)
-        .parse(source)
-        .map_err(|errors| errors.to_string().replace("\n|", "\n |"))?;
-    refuse_nulls(&mut expression);
-    Ok(expression)
+/// An expression that can be evaluated.
+#[derive(Debug)]
+pub(super) struct Program {
+    expression: Expression,
+    nesting: Nesting,
+}
+
+impl Program {
+    /// Parses an expression.
+    ///
+    /// # Errors
+    /// With the syntax errors and the lines where they are, or that it is nested too deeply.
+    pub(super) fn parse(source: &str) -> Result<Self, String> {
+        let nesting = Nesting::of(source);
+        nesting.check()?;
+        nesting.run(|| {
+            let mut expression = Parser::default()
+                .enable_optional_syntax(true)
+                .max_recursion_depth(u16::MAX)
+                .parse(source)
+                .map_err(|errors| errors.to_string().replace("\n|", "\n |"))?;
+            refuse_nulls(&mut expression);
+            Ok(Self { expression, nesting })
+        })
+    }
+
+    /// Whether it reads this variable.
+    pub(super) fn uses(&self, variable: &str) -> bool {
+        self.nesting
+            .run(|| self.expression.references().has_variable(variable))
+    }
+
+    /// Evaluates it.
+    pub(super) fn resolve(&self, context: &Context<'_>) -> ResolveResult {
+        self.nesting.run(|| context.resolve(&self.expression))
+    }
 }
 
 /// A member that is null does not count as set: `has(a.b)` becomes `has(a.b) && a.b != null`.

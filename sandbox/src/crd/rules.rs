@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use kube_cel::cel::{Context, Value as CelValue, objects::OptionalValue, parser::Expression};
+use kube_cel::cel::{Context, Value as CelValue, objects::OptionalValue};
 use serde_json::Value;
 
 use super::{
     correlate::{Pair, same_keys},
-    evaluate::{self, align, to_cel},
+    evaluate::{self, Program, align, to_cel},
     schema::{Schema, Type},
 };
 use crate::{
@@ -32,8 +32,8 @@ pub(crate) struct Rule {
     field_path: String,
     optional_old_self: bool,
     uses_old_self: bool,
-    program: Option<Expression>,
-    message_program: Option<Expression>,
+    program: Option<Program>,
+    message_program: Option<Program>,
 }
 
 impl Rule {
@@ -48,15 +48,13 @@ impl Rule {
     fn parse(rule: &Value) -> Self {
         let text = |member: &str| json::text(rule, &[member]).to_owned();
         let source = text("rule");
-        let program = evaluate::parse(&source).ok();
+        let program = Program::parse(&source).ok();
         let message = text("messageExpression");
         Self {
-            uses_old_self: program
-                .as_ref()
-                .is_some_and(|program| program.references().has_variable("oldSelf")),
+            uses_old_self: program.as_ref().is_some_and(|program| program.uses("oldSelf")),
             program,
             message_program: (!message.is_empty())
-                .then(|| evaluate::parse(&message).ok())
+                .then(|| Program::parse(&message).ok())
                 .flatten(),
             message: text("message").trim().to_owned(),
             reason: text("reason"),
@@ -250,7 +248,7 @@ fn check_rule(
             tolerable: false,
         })
     };
-    match context.resolve(program) {
+    match program.resolve(context) {
         Ok(CelValue::Bool(true)) => return None,
         Ok(CelValue::Bool(false)) => {}
         Ok(_) => {
@@ -309,8 +307,8 @@ fn check_rule(
 }
 
 /// What an expression makes of a broken rule; `None` if it does not make a usable text.
-fn message_text(program: &Expression, context: &Context<'_>) -> Option<String> {
-    let Ok(CelValue::String(text)) = context.resolve(program) else {
+fn message_text(program: &Program, context: &Context<'_>) -> Option<String> {
+    let Ok(CelValue::String(text)) = program.resolve(context) else {
         return None;
     };
     let text = text.trim();

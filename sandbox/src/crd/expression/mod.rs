@@ -4,11 +4,13 @@
 
 mod check;
 mod cost;
+mod nesting;
 mod parse;
 mod types;
 
+pub(super) use self::nesting::Nesting;
 use self::types::Ty;
-use super::{evaluate, schema::Schema};
+use super::{evaluate::Program, schema::Schema};
 use crate::validate::FieldError;
 
 /// Most that one rule may cost for one object (kube-apiserver 1.36).
@@ -70,10 +72,12 @@ impl<'a> Environment<'a> {
     }
 
     fn check(&self, source: &str, optional_old_self: bool) -> Result<(Ty<'a>, Checked), String> {
-        evaluate::parse(source)?;
-        let node = parse::parse(source).ok_or("expression is not supported by this server")?;
-        check::check(&node, self.schema, self.is_resource, optional_old_self)
-            .map_err(|problems| show_problems(source, problems))
+        Program::parse(source)?;
+        Nesting::of(source).run(|| {
+            let node = parse::parse(source).ok_or("expression is not supported by this server")?;
+            check::check(&node, self.schema, self.is_resource, optional_old_self)
+                .map_err(|problems| show_problems(source, problems))
+        })
     }
 
     /// Cost of an expression for all values that an object can have of this schema; `None`: no limit is declared.

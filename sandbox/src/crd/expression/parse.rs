@@ -43,23 +43,16 @@ pub(super) enum Kind {
     Map(Vec<(Node, Node)>),
 }
 
-/// Parses an expression; `None` if it is malformed, or nested too deeply.
+/// Parses an expression whose nesting has been checked; `None` if it is malformed.
 pub(super) fn parse(source: &str) -> Option<Node> {
     let tokens = scan(source)?;
-    let mut parser = Parser {
-        tokens,
-        place: 0,
-        depth: 0,
-    };
+    let mut parser = Parser { tokens, place: 0 };
     let node = parser.expression()?;
     (parser.peek() == &Token::End).then_some(node)
 }
 
-/// Levels of brackets that are followed; the evaluator has a similar limit.
-const DEEPEST: usize = 200;
-
 #[derive(Clone, Debug, PartialEq)]
-enum Token {
+pub(super) enum Token {
     Name(String),
     Int,
     Uint,
@@ -75,7 +68,8 @@ const SIGNS: &[&str] = &[
     "{", "}", ".", ",",
 ];
 
-fn scan(source: &str) -> Option<Vec<(Token, usize)>> {
+/// Tokens with the bytes where they start; `None`: something that is no token.
+pub(super) fn scan(source: &str) -> Option<Vec<(Token, usize)>> {
     let mut tokens = Vec::new();
     let mut at = 0;
     while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
@@ -212,7 +206,6 @@ fn quoted(body: &str, raw: bool) -> Option<(String, usize)> {
 struct Parser {
     tokens: Vec<(Token, usize)>,
     place: usize,
-    depth: usize,
 }
 
 impl Parser {
@@ -250,12 +243,8 @@ impl Parser {
     }
 
     fn expression(&mut self) -> Option<Node> {
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return None;
-        }
         let condition = self.binary(0)?;
-        let node = match self.expect("?") {
+        Some(match self.expect("?") {
             None => condition,
             Some(at) => {
                 let yes = self.binary(0)?;
@@ -263,9 +252,7 @@ impl Parser {
                 let no = self.expression()?;
                 call(at, "_?_:_", vec![condition, yes, no])
             }
-        };
-        self.depth -= 1;
-        Some(node)
+        })
     }
 
     fn binary(&mut self, level: usize) -> Option<Node> {
@@ -303,12 +290,7 @@ impl Parser {
         let Some((sign, at)) = self.sign(&["!", "-"]) else {
             return self.member();
         };
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return None;
-        }
         let operand = self.unary()?;
-        self.depth -= 1;
         Some(match (sign, &operand.kind) {
             ("-", Kind::Int | Kind::Double) => Node { at, ..operand },
             _ => call(at, if sign == "!" { "!_" } else { "-_" }, vec![operand]),
