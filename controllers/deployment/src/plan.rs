@@ -16,12 +16,14 @@ use crate::action::{Action, NewReplicaSet, ScaleCause, StatusWrite, Target};
 use crate::{Error, Result};
 use annotations::{Annotations, HISTORY_LIMIT, Stage};
 use find::Family;
+pub use hold::Hold;
 
 pub mod annotations;
 pub mod conditions;
 pub mod fenceposts;
 pub mod find;
 pub mod history;
+pub mod hold;
 #[cfg(test)]
 mod invariants;
 pub mod recreate;
@@ -56,21 +58,6 @@ pub struct Plan {
     pub held_by: Vec<Hold>,
     /// Earliest moment at which time alone changes the plan; `None`: only a change does.
     pub wake_at: Option<Timestamp>,
-}
-
-/// Why a rollout does less than it could.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Hold {
-    /// `spec.paused` (DEP-84).
-    Paused,
-    /// Fewer pods are available than have to stay (DEP-49).
-    Unavailable,
-    /// The status of a ReplicaSet is older than its last scaling (DEP-51, DEP-57).
-    StatusLags,
-    /// Pods of other ReplicaSets still exist (DEP-58, DEP-111).
-    OldPods,
-    /// The revision annotation of the new ReplicaSet is not an integer (DEP-28).
-    BadRevision,
 }
 
 /// A new size for one ReplicaSet; equal sizes refresh its size annotations.
@@ -308,11 +295,11 @@ impl<'a> Draft<'a> {
         let before = new.metadata.annotations.as_ref().unwrap_or(&empty);
         let target = self.family.target_revision();
         let after = annotations::of_new(deployment, before, target, Stage::Existing, HISTORY_LIMIT);
-        if after
-            .get(REVISION)
-            .is_some_and(|text| text.parse::<i64>().is_err())
-        {
-            self.held_by.push(Hold::BadRevision);
+        if let Some(value) = after.get(REVISION).filter(|text| text.parse::<i64>().is_err()) {
+            self.held_by.push(Hold::BadRevision {
+                replica_set: new.metadata.name.clone().unwrap_or_default(),
+                value: value.clone(),
+            });
         }
         let annotations = annotations::changed(before, &after);
         let seconds = deployment.spec.min_ready_seconds.unwrap_or_default();
@@ -419,9 +406,10 @@ impl<'a> Draft<'a> {
         let raises_from_zero = |resize: &Resize| resize.from == 0 && resize.to > 0;
         if strategy(deployment) == Strategy::Recreate
             && let Some(raised) = resizes.iter().find(|resize| raises_from_zero(resize))
-            && recreate::is_held(&self.family, Some(&raised.replica_set), &self.snapshot.unfinished)
+            && let Some(hold) =
+                recreate::held_by(&self.family, Some(&raised.replica_set), &self.snapshot.unfinished)
         {
-            self.held_by.push(Hold::OldPods);
+            self.held_by.push(hold);
             return;
         }
         self.scale(resizes, ScaleCause::Resized);
@@ -456,6 +444,10 @@ impl<'a> Draft<'a> {
         }
         let shrink = rolling::plan_old(deployment, &self.family);
         let done = shrink.resizes.is_empty() || shrink.abandoned;
+        if shrink.resizes.is_empty() {
+            self.held_by
+                .extend(rolling::held_by_surge(deployment, &self.family));
+        }
         self.scale(shrink.resizes, ScaleCause::RolloutDown);
         self.held_by.extend(shrink.hold);
         if done {
@@ -472,12 +464,9 @@ impl<'a> Draft<'a> {
             self.scale(old, ScaleCause::Recreate);
             return Ok(());
         }
-        if recreate::is_held(
-            &self.family,
-            self.family.new.as_deref(),
-            &self.snapshot.unfinished,
-        ) {
-            self.held_by.push(Hold::OldPods);
+        let new = self.family.new.as_deref();
+        if let Some(hold) = recreate::held_by(&self.family, new, &self.snapshot.unfinished) {
+            self.held_by.push(hold);
             return Ok(());
         }
         if self.family.new.is_none() {
@@ -539,8 +528,26 @@ impl<'a> Draft<'a> {
         self.finished(status, None)
     }
 
+    /// Says what is missing when nothing else does and no size changes.
+    fn note_incomplete(&mut self, status: &DeploymentStatus) {
+        let deployment = self.deployment();
+        let acts = |it: &Action| matches!(it, Action::Create(_) | Action::Scale { .. } | Action::Rollback(_));
+        if self.held_by.is_empty()
+            && deployment.metadata.deletion_timestamp.is_none()
+            && !conditions::is_complete(deployment, status)
+            && !self.actions.iter().any(acts)
+        {
+            self.held_by.push(Hold::Incomplete {
+                available: i64::from(status.available_replicas.unwrap_or_default()),
+                desired: desired_replicas(deployment),
+                replica_sets: hold::names(self.family.all(), hold::is_unsettled),
+            });
+        }
+    }
+
     fn finished(mut self, status: DeploymentStatus, wake_at: Option<Timestamp>) -> Plan {
         let deployment = self.deployment();
+        self.note_incomplete(&status);
         let is_written = !status::is_equal(&status, &deployment.status) || self.revision.is_some();
         if is_written {
             self.actions

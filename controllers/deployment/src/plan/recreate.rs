@@ -6,6 +6,7 @@ use std::sync::Arc;
 use steersman_shared::objects::{Deployment, ReplicaSet, Uid};
 
 use super::find::Family;
+use super::hold::{Hold, names};
 use super::{Resize, desired_replicas, rolling, size};
 
 /// Scales every active old ReplicaSet to 0 (DEP-58).
@@ -21,16 +22,17 @@ pub fn plan_old(family: &Family) -> Vec<Resize> {
         .collect()
 }
 
-/// Whether pods of ReplicaSets other than `target` still exist in any phase but Succeeded and Failed, terminating ones
+/// Pods of ReplicaSets other than `target` that still exist in any phase but Succeeded and Failed, terminating ones
 /// included: these hold a ReplicaSet at 0 (DEP-58, INV-7). `unfinished` names the ReplicaSets that own such pods.
 #[must_use]
-pub fn is_held(family: &Family, target: Option<&ReplicaSet>, unfinished: &BTreeSet<Uid>) -> bool {
+pub fn held_by(family: &Family, target: Option<&ReplicaSet>, unfinished: &BTreeSet<Uid>) -> Option<Hold> {
     let target = target.map(Uid::of);
-    let others = || family.all().filter(|it| Some(Uid::of(it.as_ref())) != target);
-    let counted: i64 = others().map(|it| i64::from(it.status.replicas)).sum();
-    // A status older than the size says nothing about pods that our watch does not show yet.
-    let lags = others().any(|it| rolling::is_behind(it));
-    counted > 0 || lags || others().any(|it| unfinished.contains(&Uid::of(it.as_ref())))
+    let others = family.all().filter(|it| Some(Uid::of(it.as_ref())) != target);
+    let replica_sets = names(others, |it| {
+        // A status older than the size says nothing about pods that our watch does not show yet.
+        it.status.replicas > 0 || rolling::is_behind(it) || unfinished.contains(&Uid::of(it))
+    });
+    (!replica_sets.is_empty()).then_some(Hold::OldPods { replica_sets })
 }
 
 /// Gives the new ReplicaSet the desired size (DEP-58).

@@ -6,7 +6,8 @@ use steersman_shared::objects::{Deployment, ReplicaSet};
 
 use super::fenceposts::{self, BadFencepost};
 use super::find::Family;
-use super::{Hold, Resize, Strategy, desired_replicas, size, strategy};
+use super::hold::{Hold, is_unavailable, names};
+use super::{Resize, Strategy, desired_replicas, size, strategy};
 
 /// Size of the new ReplicaSet after a growing step: as large as the surge allows (DEP-15, DEP-47).
 /// `total` is the sum of all sizes, `current` included.
@@ -65,11 +66,35 @@ pub fn plan_old(deployment: &Deployment, family: &Family) -> Shrink {
     let lags = family.all().any(|it| is_behind(it) || available(it) > size(it));
     if lags && !keeps_available(deployment, family, &shrink.resizes) {
         return Shrink {
-            hold: Some(Hold::StatusLags),
+            hold: Some(status_lags(family)),
             ..Shrink::default()
         };
     }
     shrink
+}
+
+fn status_lags(family: &Family) -> Hold {
+    Hold::StatusLags {
+        replica_sets: names(family.all(), |it| is_behind(it) || available(it) > size(it)),
+    }
+}
+
+/// Why no old pod may go.
+fn unavailable(deployment: &Deployment, family: &Family) -> Hold {
+    Hold::Unavailable {
+        available: family.all().map(|it| i64::from(available(it))).sum(),
+        needed: fenceposts::min_available(deployment),
+        replica_sets: names(family.all(), is_unavailable),
+    }
+}
+
+/// Why the new ReplicaSet does not grow further, if the surge is the reason (DEP-47).
+#[must_use]
+pub fn held_by_surge(deployment: &Deployment, family: &Family) -> Option<Hold> {
+    let (replicas, total) = (desired_replicas(deployment), family.total_size());
+    let limit = i64::from(replicas) + fenceposts::surge(deployment);
+    let is_smaller = family.new.as_ref().is_some_and(|new| size(new) < replicas);
+    (is_smaller && total >= limit).then_some(Hold::Surge { total, limit })
 }
 
 fn plan_old_as_observed(deployment: &Deployment, family: &Family) -> Shrink {
@@ -86,7 +111,7 @@ fn plan_old_as_observed(deployment: &Deployment, family: &Family) -> Shrink {
     }
     if budget <= 0 {
         return Shrink {
-            hold: Some(Hold::Unavailable),
+            hold: Some(unavailable(deployment, family)),
             ..Shrink::default()
         };
     }
@@ -104,7 +129,7 @@ fn plan_old_as_observed(deployment: &Deployment, family: &Family) -> Shrink {
         if unhealthy < 0 {
             return Shrink {
                 resizes,
-                hold: Some(Hold::StatusLags),
+                hold: Some(status_lags(family)),
                 abandoned: true,
             };
         }
@@ -122,7 +147,7 @@ fn plan_old_as_observed(deployment: &Deployment, family: &Family) -> Shrink {
             resizes.push(reduced(replica_set, now, step));
         }
     }
-    let hold = resizes.is_empty().then_some(Hold::Unavailable);
+    let hold = resizes.is_empty().then(|| unavailable(deployment, family));
     Shrink {
         resizes,
         hold,

@@ -220,7 +220,11 @@ fn dep_28_a_bad_revision_stays_and_is_reported() {
         panic!("{:?}", plan.actions)
     };
     assert_eq!(annotations.keys().collect::<Vec<_>>(), ["team"]);
-    assert!(plan.held_by.contains(&Hold::BadRevision));
+    let bad = Hold::BadRevision {
+        replica_set: "new".to_owned(),
+        value: "x".to_owned(),
+    };
+    assert!(plan.held_by.contains(&bad));
 }
 
 #[rstest]
@@ -253,7 +257,8 @@ fn dep_57_a_lagging_status_does_not_let_available_pods_go() {
     let family = Family::of(&owner, &[Arc::new(old), Arc::new(new)]);
     let shrink = rolling::plan_old(&owner, &family);
     assert!(shrink.resizes.is_empty());
-    assert_eq!(shrink.hold, Some(Hold::StatusLags));
+    let replica_sets = vec!["new".to_owned()];
+    assert_eq!(shrink.hold, Some(Hold::StatusLags { replica_sets }));
 }
 
 #[test]
@@ -289,6 +294,12 @@ fn dep_46_a_resized_recreate_goes_on_with_its_rollout() {
     assert_eq!(scales, ["scale new 2->2", "scale old 2->0"]);
 }
 
+fn old_pods(of: &str) -> Hold {
+    Hold::OldPods {
+        replica_sets: vec![of.to_owned()],
+    }
+}
+
 #[test]
 fn dep_58_recreate_waits_for_the_last_old_pod() {
     let owner = deployment("web").recreate().replicas(2).image("web:2").build();
@@ -299,7 +310,7 @@ fn dep_58_recreate_waits_for_the_last_old_pod() {
     world.replica_sets[0].status.replicas = 0;
     assert_eq!(
         world.sync().unwrap().held_by,
-        [Hold::OldPods],
+        [old_pods("old")],
         "INV-7: a status older than the size"
     );
     world.replica_sets[0].status.observed_generation = Some(2);
@@ -307,7 +318,7 @@ fn dep_58_recreate_waits_for_the_last_old_pod() {
     world.pods[0].metadata.deletion_timestamp = Some(Time(T0));
     let waiting = world.sync().unwrap();
     assert!(summary(&waiting).is_empty());
-    assert_eq!(waiting.held_by, [Hold::OldPods]);
+    assert_eq!(waiting.held_by, [old_pods("old")]);
     world.pods.clear();
     assert_eq!(summary(&world.sync().unwrap())[0], "create 2");
 }
@@ -328,7 +339,7 @@ fn dep_111_a_paused_recreate_raises_nothing_while_other_pods_run() {
         .deleting()
         .build();
     let mut world = World::new(owner, vec![old, new], vec![pod], T0);
-    assert!(planned(&world).held_by.contains(&Hold::OldPods));
+    assert!(planned(&world).held_by.contains(&old_pods("old")));
     world.pods.clear();
     assert!(summary(&planned(&world)).contains(&"scale new 0->2".to_owned()));
 }
