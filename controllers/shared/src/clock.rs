@@ -1,5 +1,6 @@
 //! The clock that everything takes as an argument: production reads the wall clock, tests advance it.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -48,6 +49,31 @@ pub fn earliest(so_far: Option<Timestamp>, moment: Timestamp) -> Option<Timestam
     Some(so_far.map_or(moment, |known| known.min(moment)))
 }
 
+/// A duration for people, in its two largest units: `40 s`, `8 min 20 s`, `3 d 4 h`. Parts of a second are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoken(pub Duration);
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let parts = [
+            (seconds / 86_400, "d"),
+            (seconds / 3600 % 24, "h"),
+            (seconds / 60 % 60, "min"),
+            (seconds % 60, "s"),
+        ];
+        let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+        for (index, (count, unit)) in parts.iter().skip(first).take(2).enumerate() {
+            match index {
+                0 => write!(f, "{count} {unit}")?,
+                _ if *count > 0 => write!(f, " {count} {unit}")?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +88,15 @@ mod tests {
         assert_eq!(after(Timestamp::MAX, Duration::from_secs(1)), Timestamp::MAX);
         assert_eq!(earliest(Some(late), early), Some(early));
         assert_eq!(earliest(None, late), Some(late));
+    }
+
+    #[test]
+    fn ask_9_durations_are_said_in_two_units() {
+        let said = |seconds| Spoken(Duration::from_secs(seconds)).to_string();
+        assert_eq!(said(0), "0 s");
+        assert_eq!(said(59), "59 s");
+        assert_eq!(said(500), "8 min 20 s");
+        assert_eq!(said(3600), "1 h");
+        assert_eq!(said(90_061), "1 d 1 h");
     }
 }

@@ -18,6 +18,7 @@ pub mod informer;
 pub mod lease;
 pub mod metrics;
 pub mod objects;
+pub mod obstacle;
 pub mod ownership;
 pub mod pods;
 pub mod quantity;
