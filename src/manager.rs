@@ -146,13 +146,13 @@ impl Manager {
         );
         if controllers.deployment != Mode::Off {
             let context = context.with_mode(controllers.deployment);
-            let controller = steersman_deployment::new(&context, steersman_deployment::Config::default())
+            let controller = steersman_deployment::new(&context, &steersman_deployment::Config::default())
                 .context("deployment controller")?;
             supervisor.spawn("deployment", controller.run());
         }
         if controllers.replicaset != Mode::Off {
             let context = context.with_mode(controllers.replicaset);
-            let controller = steersman_replicaset::new(&context, steersman_replicaset::Config::default())
+            let controller = steersman_replicaset::new(&context, &steersman_replicaset::Config::default())
                 .context("replicaset controller")?;
             supervisor.spawn("replicaset", controller.run());
         }

@@ -234,8 +234,8 @@ async fn controller_process(
         mode: Mode::Active,
         instance: "simulation".to_owned(),
     };
-    let deployments = steersman_deployment::new(&context, steersman_deployment::Config::default()).unwrap();
-    let sets = steersman_replicaset::new(&context, steersman_replicaset::Config::default()).unwrap();
+    let deployments = steersman_deployment::new(&context, &steersman_deployment::Config::default()).unwrap();
+    let sets = steersman_replicaset::new(&context, &steersman_replicaset::Config::default()).unwrap();
     let scheduling = steersman_scheduler::Config {
         scheduler_names: vec!["default-scheduler".to_owned()],
         ..steersman_scheduler::Config::default()

@@ -10,15 +10,14 @@ use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use steersman_shared::api::{self, REQUEST_DEADLINE, within};
+use steersman_shared::claims::{Claiming as _, apply_claims};
 use steersman_shared::context::Context;
-use steersman_shared::informer::KindId;
 use steersman_shared::lease::WriteToken;
+use steersman_shared::metrics::Actions;
 use steersman_shared::objects::{Deployment, ObjectKey, ReplicaSet, Uid};
-use steersman_shared::ownership::{
-    self, ClaimAnswer, FreshOwner, LiveOwner, adopt_answer, fresh_adoption_check, release_answer,
-};
+use steersman_shared::ownership::{self, ClaimAnswer, FreshOwner, LiveOwner, adopt_answer, release_answer};
 use steersman_shared::recorder::{EventType, Recorder, reference};
-use steersman_shared::sink::Sink;
+use steersman_shared::sink::{Done, Sink};
 use steersman_shared::wire::{DESIRED_REPLICAS, MAX_REPLICAS, REVISION};
 use steersman_shared::writes::{Writes, Written};
 use tracing::info;
@@ -27,7 +26,6 @@ use crate::action::{
     Action, EVENT_ACTION, NewReplicaSet, ROLLBACK_TO, Rollback, ScaleCause, StatusWrite, Target,
     create_error_message,
 };
-use crate::metrics::Metrics;
 use crate::plan::{Plan, Snapshot, Taken, after_create_error, after_name_taken, template};
 use crate::{Error, Result};
 
@@ -35,23 +33,6 @@ use crate::{Error, Result};
 const FIELD_MANAGER: &str = "steersman-deployment";
 /// Source of events (RS-67).
 const COMPONENT: &str = "deployment-controller";
-
-/// What became of an action that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// Carried out.
-    Changed,
-    /// The object was gone already, or has become another one.
-    Gone,
-    /// Refused because the namespace is being deleted: the sync ends (DEP-20).
-    NamespaceTerminating,
-}
-
-impl From<()> for Done {
-    fn from((): ()) -> Self {
-        Self::Changed
-    }
-}
 
 /// Carries out a plan in its order. `existing` looks a ReplicaSet of the namespace up by name, should the name of a new
 /// one be taken (DEP-19).
@@ -72,10 +53,12 @@ where
     S::Done: Into<Done> + Send,
     S::Error: Into<Error> + Send,
 {
-    apply_claims(sink, owner, &Uid::of(snapshot.deployment.as_ref()), &plan.actions).await?;
+    let uid = Uid::of(snapshot.deployment.as_ref());
+    let claims = apply_claims(sink, owner, &uid, &plan.actions).await;
+    claims.finished(Error::OrphanGone)?;
     let mut shrunk = Ok(());
     for action in &plan.actions {
-        if matches!(action, Action::Adopt { .. } | Action::Release { .. }) {
+        if action.claim().is_some() {
             continue;
         }
         if shrunk.is_err() && !matches!(action, Action::WriteStatus(_)) {
@@ -103,42 +86,6 @@ where
         }
     }
     shrunk
-}
-
-/// Adopts and releases, one by one; the owner is read live before the first adoption (RS-14, RS-16).
-async fn apply_claims<S>(sink: &S, owner: &impl FreshOwner, uid: &Uid, actions: &[Action]) -> Result<()>
-where
-    S: Sink<Action>,
-    S::Done: Into<Done> + Send,
-    S::Error: Into<Error> + Send,
-{
-    let mut failed: Option<Error> = None;
-    let mut may_adopt = None;
-    let mut orphan_gone = false;
-    for action in actions {
-        let is_adoption = match action {
-            Action::Adopt { .. } => true,
-            Action::Release { .. } => false,
-            _ => continue,
-        };
-        if is_adoption && may_adopt.is_none() {
-            let checked = fresh_adoption_check(uid, owner).await;
-            may_adopt = Some(checked.is_ok());
-            failed = failed.or(checked.err().map(Into::into));
-        }
-        if is_adoption && may_adopt == Some(false) {
-            continue;
-        }
-        match sink.apply(action).await.map(Into::into) {
-            Ok(done) => orphan_gone |= is_adoption && done == Done::Gone,
-            Err(error) => failed = failed.or_else(|| Some(error.into())),
-        }
-    }
-    match failed {
-        Some(error) => Err(error),
-        None if orphan_gone => Err(Error::OrphanGone),
-        None => Ok(()),
-    }
 }
 
 /// What follows from a refused create; the error that ends the sync (DEP-19, DEP-20).
@@ -182,16 +129,16 @@ pub(crate) struct Live {
     client: kube::Client,
     writes: Writes,
     recorder: Recorder,
-    metrics: Metrics,
+    actions: Actions,
 }
 
 impl Live {
-    pub(crate) fn new(ctx: &Context, writes: Writes, metrics: Metrics) -> Self {
+    pub(crate) fn new(ctx: &Context, writes: Writes, actions: Actions) -> Self {
         Self {
             client: ctx.client.clone(),
             writes,
             recorder: ctx.recorder.core(COMPONENT),
-            metrics,
+            actions,
         }
     }
 
@@ -237,13 +184,7 @@ impl Sink<Action> for Sync<'_> {
     async fn apply(&self, action: &Action) -> Result<Done> {
         self.token.check()?;
         let result = self.write(action).await;
-        let outcome = match &result {
-            Ok(Done::Changed) => "done",
-            Ok(Done::Gone) => "gone",
-            Ok(Done::NamespaceTerminating) => "namespace_terminating",
-            Err(_) => "failed",
-        };
-        self.live.metrics.count(action.label(), outcome);
+        self.live.actions.count(action.label(), &result);
         if let (Ok(Done::Changed), Some(event)) = (&result, action.event(&self.key.name)) {
             let type_ = if event.warning {
                 EventType::Warning
@@ -336,22 +277,13 @@ impl Sync<'_> {
         json!({ "uid": target.uid, "resourceVersion": version, "annotations": annotations })
     }
 
-    fn record_version<K: kube::Resource + 'static>(&self, object: &DynamicObject) {
-        let resource_version = object.metadata.resource_version.clone().unwrap_or_default();
-        self.live.writes.record(
-            &self.key,
-            Written::Version {
-                kind: KindId::of::<K>(),
-                resource_version,
-            },
-        );
+    fn record<K: kube::Resource + 'static>(&self, answer: &DynamicObject) {
+        let written = Written::answered::<K>(&answer.metadata);
+        self.live.writes.record(&self.key, written);
     }
 
-    /// A write without an answer may have taken effect: the key waits for a fresh list (RS-31).
     fn record_failure<K: kube::Resource + 'static>(&self, error: &kube::Error) {
-        if api::is_outcome_unknown(error) {
-            self.live.writes.record(&self.key, Written::unknown::<K>());
-        }
+        self.live.writes.record_failure::<K>(&self.key, error);
     }
 
     async fn patch_replica_set(&self, name: &str, patch: Patch<Value>) -> Result<DynamicObject, kube::Error> {
@@ -362,7 +294,7 @@ impl Sync<'_> {
         .await;
         match &answer {
             Ok(stored) => {
-                self.record_version::<ReplicaSet>(stored);
+                self.record::<ReplicaSet>(stored);
                 let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
                 versions.insert(
                     Uid::of(stored),
@@ -394,7 +326,7 @@ impl Sync<'_> {
         };
         match within(REQUEST_DEADLINE, self.replica_sets.create(&params, &body)).await {
             Ok(stored) => {
-                self.record_version::<ReplicaSet>(&stored);
+                self.record::<ReplicaSet>(&stored);
                 info!(
                     replica_set = new.name,
                     replicas = new.replicas,
@@ -457,7 +389,7 @@ impl Sync<'_> {
     ) -> Result<Done> {
         match answer {
             Ok(stored) => {
-                self.record_version::<Deployment>(&stored);
+                self.record::<Deployment>(&stored);
                 Ok(Done::Changed)
             }
             Err(source) if api::is_not_found(&source) => Ok(Done::Gone),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 use serde::Serialize;
 use serde_json::Value;
+use steersman_shared::claims::{Claim, Claiming};
 use steersman_shared::objects::Uid;
 
 use crate::plan::annotations::Annotations;
@@ -293,6 +294,16 @@ impl Action {
             Self::ClearRollback { .. } => "clear_rollback",
             Self::ReportSelectingAll | Self::ReportCreateError { .. } => "report",
             Self::WriteStatus(_) => "status",
+        }
+    }
+}
+
+impl Claiming for Action {
+    fn claim(&self) -> Option<Claim<'_>> {
+        match self {
+            Self::Adopt { uid, .. } => Some(Claim::Adopt(uid)),
+            Self::Release { uid, .. } => Some(Claim::Release(uid)),
+            _ => None,
         }
     }
 }

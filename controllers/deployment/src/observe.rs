@@ -9,7 +9,7 @@ use steersman_shared::objects::{Deployment, ObjectKey, Pod, ReplicaSet, Uid};
 use steersman_shared::queue::Queue;
 use steersman_shared::selector::Selector;
 use steersman_shared::writes::Writes;
-use steersman_shared::{ownership, pods, wire};
+use steersman_shared::{owners, ownership, pods, wire};
 
 use crate::plan::{Snapshot, Strategy, strategy};
 use crate::{Error, Result};
@@ -68,11 +68,7 @@ impl Observer {
         let selector = Selector::parse(&deployment.spec.selector).map_err(|source| Error::Selector {
             source: Box::new(source),
         })?;
-        let mut children = self.replica_sets.controlled_by(&Uid::of(deployment.as_ref()));
-        let orphans = self.replica_sets.orphans(&key.namespace);
-        children.extend(orphans.into_iter().filter(|it| selector.selects(it.as_ref())));
-        children.retain(|it| it.metadata.namespace.as_deref() == Some(&*key.namespace));
-        children.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let children = owners::candidates(&self.replica_sets, deployment.as_ref(), &selector);
         let unfinished = match strategy(&deployment) {
             Strategy::Recreate => self.unfinished(&children),
             Strategy::RollingUpdate | Strategy::Unknown => BTreeSet::new(),
@@ -99,22 +95,7 @@ impl Observer {
     /// Deployments whose plan may differ after a change of a ReplicaSet (DEP-107).
     #[must_use]
     pub fn touched(&self, change: &Change<ReplicaSet>) -> Vec<ObjectKey> {
-        let mut keys: Vec<_> = change.versions().filter_map(|it| self.owner(it)).collect();
-        let is_news = match change {
-            Change::Added(_) => true,
-            Change::Updated { old, new } => {
-                old.metadata.labels != new.metadata.labels
-                    || ownership::controller_uid(old.as_ref()) != ownership::controller_uid(new.as_ref())
-            }
-            Change::Removed(_) => false,
-        };
-        let is_orphan = |it: &&Arc<ReplicaSet>| ownership::controller_of(it.as_ref()).is_none();
-        if let Some(orphan) = change.current().filter(|_| is_news).filter(is_orphan) {
-            keys.extend(self.selecting(orphan));
-        }
-        keys.sort();
-        keys.dedup();
-        keys
+        owners::touched(&self.deployments, change)
     }
 
     /// A Recreate Deployment that may wait for a pod, if the pod's phase changed or it is gone (DEP-61).
@@ -129,32 +110,9 @@ impl Observer {
         let owner =
             ownership::controller_of(pod.as_ref()).filter(|it| is_news && it.kind == wire::REPLICA_SET)?;
         let replica_set = self.replica_sets.get_by_uid(&Uid(owner.uid.as_str().into()))?;
-        let key = self.owner(&replica_set)?;
+        let key = owners::owner_of(&self.deployments, replica_set.as_ref())?;
         let deployment = self.deployments.get(&key)?;
         (strategy(&deployment) == Strategy::Recreate).then_some(key)
-    }
-
-    /// The Deployment that controls a ReplicaSet; not one of the same name only (RS-18).
-    fn owner(&self, replica_set: &ReplicaSet) -> Option<ObjectKey> {
-        let reference = ownership::controller_of(replica_set).filter(|it| it.kind == wire::DEPLOYMENT)?;
-        let namespace = replica_set.metadata.namespace.as_deref().unwrap_or_default();
-        let key = ObjectKey::new(namespace, reference.name.as_str());
-        let owner = self.deployments.get(&key)?;
-        ownership::refers_to(reference, owner.as_ref()).then_some(key)
-    }
-
-    fn selecting(&self, orphan: &ReplicaSet) -> Vec<ObjectKey> {
-        let all = self
-            .deployments
-            .in_namespace(orphan.metadata.namespace.as_deref().unwrap_or_default());
-        let selects = |it: &&Arc<Deployment>| {
-            let selector = Selector::parse(&it.spec.selector);
-            selector.is_ok_and(|selector| !selector.is_empty() && selector.selects(orphan))
-        };
-        all.iter()
-            .filter(selects)
-            .map(|it| ObjectKey::of(it.as_ref()))
-            .collect()
     }
 }
 
@@ -165,25 +123,11 @@ pub(crate) fn subscribe(
     queue: &Queue<ObjectKey>,
     writes: &Writes,
 ) {
-    let (keys, open) = (queue.clone(), writes.clone());
-    informers.get::<Deployment>().subscribe(Box::new(move |change| {
-        let key = ObjectKey::of(change.latest().as_ref());
-        // What was written for one of the same name says nothing about this one (RS-29).
-        if change.ends_former() {
-            open.forget(&key);
-        }
-        keys.add(key);
-    }));
-    let (looking, keys) = (observer.clone(), queue.clone());
-    informers.get::<ReplicaSet>().subscribe(Box::new(move |change| {
-        for key in looking.touched(change) {
-            keys.add(key);
-        }
-    }));
-    let (looking, keys) = (observer.clone(), queue.clone());
-    informers.get::<Pod>().subscribe(Box::new(move |change| {
-        if let Some(key) = looking.waiting_for(change) {
-            keys.add(key);
-        }
-    }));
+    owners::subscribe::<Deployment>(informers, queue, writes);
+    let looking = observer.clone();
+    owners::subscribe_children(informers, queue, move |change| looking.touched(change));
+    let looking = observer.clone();
+    owners::subscribe_children(informers, queue, move |change| {
+        Vec::from_iter(looking.waiting_for(change))
+    });
 }

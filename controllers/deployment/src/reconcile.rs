@@ -5,9 +5,8 @@ use std::sync::Arc;
 use steersman_shared::clock::Clock;
 use steersman_shared::controller::{Outcome, Reconcile};
 use steersman_shared::informer::KindId;
-use steersman_shared::lease::Leadership;
 use steersman_shared::objects::ObjectKey;
-use steersman_shared::sink::ShadowSink;
+use steersman_shared::sink::{Sinks, Way};
 use tracing::debug;
 
 use crate::act::{self, Live};
@@ -15,18 +14,10 @@ use crate::observe::Observer;
 use crate::plan::plan;
 use crate::{Error, Result};
 
-/// Where plans go.
-pub(crate) enum Sinks {
-    /// To the API server.
-    Live(Box<Live>, Leadership),
-    /// Into reports. Orphans are checked live nevertheless: that reads only.
-    Shadow(ShadowSink, Box<Live>),
-}
-
 /// The reconciler of Deployments.
-pub(crate) struct Reconciler {
+pub struct Reconciler {
     pub(crate) observer: Observer,
-    pub(crate) sinks: Sinks,
+    pub(crate) sinks: Sinks<Live>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -54,14 +45,14 @@ impl Reconcile for Reconciler {
             self.observer
                 .replica_set(&ObjectKey::new(Arc::clone(&key.namespace), name))
         };
-        match &self.sinks {
-            _ if plan.actions.is_empty() => {}
-            Sinks::Live(live, leadership) => {
-                let sink = live.sync(&snapshot.deployment, leadership.token()?);
-                act::apply(&sink, &live.owner(key), &snapshot, &plan, existing, now).await?;
-            }
-            Sinks::Shadow(sink, live) => {
-                act::apply(sink, &live.owner(key), &snapshot, &plan, existing, now).await?;
+        if !plan.actions.is_empty() {
+            let owner = self.sinks.live().owner(key);
+            match self.sinks.way()? {
+                Way::Live(live, token) => {
+                    let sink = live.sync(&snapshot.deployment, token);
+                    act::apply(&sink, &owner, &snapshot, &plan, existing, now).await?;
+                }
+                Way::Shadow(sink, _) => act::apply(sink, &owner, &snapshot, &plan, existing, now).await?,
             }
         }
         Ok(Outcome::wake_at(plan.wake_at))

@@ -9,21 +9,21 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSetStatus;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use steersman_shared::api::{self, REQUEST_DEADLINE, within};
 use steersman_shared::cache::Cache;
+use steersman_shared::claims::apply_claims;
 use steersman_shared::context::Context;
-use steersman_shared::informer::KindId;
 use steersman_shared::lease::WriteToken;
+use steersman_shared::metrics::Actions;
 use steersman_shared::objects::{ObjectKey, Pod, ReplicaSet, Uid};
-use steersman_shared::ownership::{
-    self, ClaimAnswer, FreshOwner, LiveOwner, adopt_answer, fresh_adoption_check, release_answer,
-};
+use steersman_shared::ownership::{self, ClaimAnswer, FreshOwner, LiveOwner, adopt_answer, release_answer};
 use steersman_shared::pods;
 use steersman_shared::recorder::{EventType, Recorder, reference};
-use steersman_shared::sink::Sink;
+use steersman_shared::sink::{Done, Sink};
 use steersman_shared::writes::{Writes, Written};
 use tracing::info;
 
@@ -31,7 +31,6 @@ use crate::action::{
     Action, EVENT_ACTION, FAILED_CREATE, FAILED_DELETE, SUCCESSFUL_CREATE, SUCCESSFUL_DELETE, StatusWrite,
     create_failed_message, created_message, delete_failed_message, deleted_message,
 };
-use crate::metrics::Metrics;
 use crate::plan::{self, Plan, Snapshot, Step, pod};
 use crate::{Error, Result};
 
@@ -39,23 +38,6 @@ use crate::{Error, Result};
 const FIELD_MANAGER: &str = "steersman-replicaset";
 /// Source of events (RS-67).
 const COMPONENT: &str = "replicaset-controller";
-
-/// What became of an action that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// Carried out.
-    Changed,
-    /// The object was gone already.
-    Gone,
-    /// Refused because the namespace is being deleted: more of the same would be refused too (RS-38).
-    NamespaceTerminating,
-}
-
-impl From<()> for Done {
-    fn from((): ()) -> Self {
-        Self::Changed
-    }
-}
 
 /// Carries out a plan: claims, then creates or deletes, then the status as it is after what came of them (RS-60).
 ///
@@ -75,13 +57,7 @@ where
 {
     let uid = Uid::of(snapshot.replica_set.as_ref());
     let claims = apply_claims(sink, owner, &uid, &plan.actions).await;
-    // After a failure nothing else is written (RS-16); after a surprise the plan counts wrong.
-    if let Some(error) = claims.error {
-        return Err(error);
-    }
-    if claims.orphan_gone {
-        return Err(Error::OrphanGone);
-    }
+    claims.finished(Error::OrphanGone)?;
     let step = apply_step(sink, &plan.actions).await;
     let status = match &step {
         Ok(()) => plan
@@ -97,52 +73,6 @@ where
         None => Ok(()),
     };
     step.and(written)
-}
-
-/// What became of adoptions and releases.
-#[derive(Debug, Default)]
-pub struct Claims {
-    /// Children adopted.
-    pub adopted: Vec<Uid>,
-    /// At least one orphan was gone.
-    pub orphan_gone: bool,
-    /// The first failure; the others were tried nevertheless.
-    pub error: Option<Error>,
-}
-
-/// Adopts and releases, one by one; the owner is read live before the first adoption (RS-14, RS-16).
-pub async fn apply_claims<S>(sink: &S, owner: &impl FreshOwner, uid: &Uid, actions: &[Action]) -> Claims
-where
-    S: Sink<Action>,
-    S::Done: Into<Done> + Send,
-    S::Error: Into<Error> + Send,
-{
-    let mut claims = Claims::default();
-    let mut may_adopt = None;
-    for action in actions {
-        let adopted = match action {
-            Action::AdoptPod { uid, .. } => Some(uid),
-            Action::ReleasePod { .. } => None,
-            _ => continue,
-        };
-        if adopted.is_some() {
-            if may_adopt.is_none() {
-                let checked = fresh_adoption_check(uid, owner).await;
-                may_adopt = Some(checked.is_ok());
-                claims.error = claims.error.or(checked.err().map(Into::into));
-            }
-            if may_adopt == Some(false) {
-                continue;
-            }
-        }
-        match (sink.apply(action).await.map(Into::into), adopted) {
-            (Ok(Done::Gone), Some(_)) => claims.orphan_gone = true,
-            (Ok(_), Some(adopted)) => claims.adopted.push(adopted.clone()),
-            (Ok(_), None) => {}
-            (Err(error), _) => claims.error = claims.error.or_else(|| Some(error.into())),
-        }
-    }
-    claims
 }
 
 async fn apply_step<S>(sink: &S, actions: &[Action]) -> Result<()>
@@ -225,18 +155,18 @@ pub(crate) struct Live {
     writes: Writes,
     recorder: Recorder,
     pods: Arc<Cache<Pod>>,
-    metrics: Metrics,
+    actions: Actions,
     stores_terminating: AtomicBool,
 }
 
 impl Live {
-    pub(crate) fn new(ctx: &Context, writes: Writes, pods: Arc<Cache<Pod>>, metrics: Metrics) -> Self {
+    pub(crate) fn new(ctx: &Context, writes: Writes, pods: Arc<Cache<Pod>>, actions: Actions) -> Self {
         Self {
             client: ctx.client.clone(),
             writes,
             recorder: ctx.recorder.core(COMPONENT),
             pods,
-            metrics,
+            actions,
             stores_terminating: AtomicBool::new(true),
         }
     }
@@ -301,31 +231,18 @@ impl Sink<Action> for Sync<'_> {
             Action::DeletePod { name, uid, .. } => self.delete_pod(name, uid).await,
             Action::WriteStatus(write) => self.write_status(write).await,
         };
-        let outcome = match &result {
-            Ok(Done::Changed) => "done",
-            Ok(Done::Gone) => "gone",
-            Ok(Done::NamespaceTerminating) => "namespace_terminating",
-            Err(_) => "failed",
-        };
-        self.live.metrics.count(action.label(), outcome);
+        self.live.actions.count(action.label(), &result);
         result
     }
 }
 
 impl Sync<'_> {
-    fn record_version<K: kube::Resource + 'static>(&self, version: Option<&String>) {
-        let written = Written::Version {
-            kind: KindId::of::<K>(),
-            resource_version: version.cloned().unwrap_or_default(),
-        };
-        self.live.writes.record(&self.key, written);
+    fn record<K: kube::Resource + 'static>(&self, answer: &ObjectMeta) {
+        self.live.writes.record(&self.key, Written::answered::<K>(answer));
     }
 
-    /// A write without an answer may have taken effect: the key waits for a fresh list (RS-31).
     fn record_failure<K: kube::Resource + 'static>(&self, error: &kube::Error) {
-        if api::is_outcome_unknown(error) {
-            self.live.writes.record(&self.key, Written::unknown::<K>());
-        }
+        self.live.writes.record_failure::<K>(&self.key, error);
     }
 
     fn event(&self, type_: EventType, reason: &str, message: String) {
@@ -349,7 +266,7 @@ impl Sync<'_> {
     fn claimed(&self, verb: &'static str, name: &str, answer: ClaimAnswer<DynamicObject>) -> Result<Done> {
         match answer {
             ClaimAnswer::Done(pod) => {
-                self.record_version::<Pod>(pod.metadata.resource_version.as_ref());
+                self.record::<Pod>(&pod.metadata);
                 Ok(Done::Changed)
             }
             ClaimAnswer::Gone => Ok(Done::Gone),
@@ -388,7 +305,7 @@ impl Sync<'_> {
         };
         match answer {
             Ok(pod) => {
-                self.record_version::<Pod>(pod.metadata.resource_version.as_ref());
+                self.record::<Pod>(&pod.metadata);
                 let message = created_message(pod.metadata.name.as_deref().unwrap_or_default());
                 self.event(EventType::Normal, SUCCESSFUL_CREATE, message);
                 Ok(Done::Changed)
@@ -473,7 +390,7 @@ impl Sync<'_> {
             Ok(stored) => {
                 let kept = write.status.terminating_replicas == stored.status.terminating_replicas;
                 self.live.stores_terminating.store(kept, Ordering::Relaxed);
-                self.record_version::<ReplicaSet>(stored.metadata.resource_version.as_ref());
+                self.record::<ReplicaSet>(&stored.metadata);
                 Ok(Done::Changed)
             }
             Err(error) if api::is_not_found(&error) => Ok(Done::Gone),

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::ReplicaSetStatus;
 use serde::Serialize;
+use steersman_shared::claims::{Claim, Claiming};
 use steersman_shared::objects::Uid;
 
 /// Annotation of pods: what deleting it costs, compared between pods of one ReplicaSet (RS-44).
@@ -94,6 +95,16 @@ impl Action {
             Self::CreatePods { .. } => "create",
             Self::DeletePod { .. } => "delete",
             Self::WriteStatus(_) => "status",
+        }
+    }
+}
+
+impl Claiming for Action {
+    fn claim(&self) -> Option<Claim<'_>> {
+        match self {
+            Self::AdoptPod { uid, .. } => Some(Claim::Adopt(uid)),
+            Self::ReleasePod { uid, .. } => Some(Claim::Release(uid)),
+            Self::CreatePods { .. } | Self::DeletePod { .. } | Self::WriteStatus(_) => None,
         }
     }
 }

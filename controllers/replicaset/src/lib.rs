@@ -12,24 +12,21 @@ use std::num::NonZeroUsize;
 use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
-use steersman_shared::context::{Context, Mode};
-use steersman_shared::controller;
-use steersman_shared::objects::ObjectKey;
-use steersman_shared::queue::Queue;
+use steersman_shared::context::Context;
+use steersman_shared::metrics::Actions;
 use steersman_shared::rbac::Rule;
-use steersman_shared::sink::ShadowSink;
-use steersman_shared::writes::Writes;
+use steersman_shared::sink::Sinks;
+use steersman_shared::{controller, wire};
 
 pub mod act;
 pub mod action;
 mod error;
-pub mod metrics;
 pub mod observe;
 pub mod plan;
 mod reconcile;
 
 pub use error::{Error, Result};
-use reconcile::{Reconciler, Sinks};
+pub use reconcile::Reconciler;
 
 /// Name of the controller in metrics, logs and its queue (upstream's queue name).
 pub const NAME: &str = "replicaset";
@@ -74,70 +71,28 @@ impl Default for Config {
 }
 
 /// The controller, wired up and not running yet.
-pub struct Controller {
-    reconciler: Reconciler,
-    queue: Queue<ObjectKey>,
-    writes: Writes,
-    ctx: Context,
-    config: Config,
-}
-
-impl std::fmt::Debug for Controller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Controller")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
-    }
-}
+pub type Controller = controller::Controller<Reconciler>;
 
 /// A controller that listens to the informers of `ctx` from now on and acts once it runs. Where its plans go follows
 /// from the mode of `ctx`.
 ///
 /// # Errors
 /// None at present.
-pub fn new(ctx: &Context, config: Config) -> Result<Controller> {
-    let queue = ctx.queue(NAME);
-    let writes = ctx.writes(&queue);
-    let metrics = metrics::Metrics::register(&mut ctx.metrics.lock().unwrap_or_else(PoisonError::into_inner));
-    let observer = observe::Observer::new(&ctx.informers);
-    observe::subscribe(&ctx.informers, &observer, &queue, &writes);
-    let live = Box::new(act::Live::new(
-        ctx,
-        writes.clone(),
-        observer.pods().clone(),
-        metrics,
-    ));
-    let sinks = match ctx.mode {
-        Mode::Active => Sinks::Live(live, ctx.leadership.clone()),
-        Mode::Shadow | Mode::Off => Sinks::Shadow(ShadowSink::new(NAME), live),
-    };
-    let reconciler = Reconciler {
-        observer,
-        sinks,
-        clock: ctx.clock.clone(),
-    };
-    Ok(Controller {
-        reconciler,
-        queue,
-        writes,
-        ctx: ctx.clone(),
-        config,
-    })
-}
-
-impl Controller {
-    /// Runs until the context stops; actions in flight are finished.
-    ///
-    /// # Errors
-    /// A worker panicked.
-    pub async fn run(self) -> steersman_shared::Result<()> {
-        controller::run(
-            self.reconciler,
-            self.queue,
-            self.writes,
-            self.ctx,
-            self.config.workers,
-        )
-        .await
-    }
+pub fn new(ctx: &Context, config: &Config) -> Result<Controller> {
+    let workers = config.workers;
+    let actions = Actions::register(
+        &mut ctx.metrics.lock().unwrap_or_else(PoisonError::into_inner),
+        NAME,
+        wire::REPLICA_SET,
+    );
+    Ok(Controller::new(ctx, workers, |queue, writes| {
+        let observer = observe::Observer::new(&ctx.informers);
+        observe::subscribe(&ctx.informers, &observer, queue, writes);
+        let live = act::Live::new(ctx, writes.clone(), observer.pods().clone(), actions);
+        Reconciler {
+            observer,
+            sinks: Sinks::new(ctx, NAME, live),
+            clock: ctx.clock.clone(),
+        }
+    }))
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use steersman_shared::cache::{Cache, Change};
 use steersman_shared::informer::{Informers, KindId};
 use steersman_shared::objects::{ObjectKey, Pod, ReplicaSet, Uid};
-use steersman_shared::ownership;
 use steersman_shared::queue::Queue;
 use steersman_shared::selector::Selector;
-use steersman_shared::wire;
 use steersman_shared::writes::Writes;
+use steersman_shared::{owners, ownership};
 
 use crate::plan::{Snapshot, has_surplus};
 use crate::{Error, Result};
@@ -62,18 +61,7 @@ impl Observer {
         let selector = Selector::parse(&replica_set.spec.selector).map_err(|source| Error::Selector {
             source: Box::new(source),
         })?;
-        let mut pods = self.pods.controlled_by(&Uid::of(replica_set.as_ref()));
-        // An empty selector would select every orphan.
-        if !selector.is_empty() {
-            pods.extend(
-                self.pods
-                    .orphans(&key.namespace)
-                    .into_iter()
-                    .filter(|it| selector.selects(it.as_ref())),
-            );
-        }
-        pods.retain(|pod| pod.metadata.namespace.as_deref() == Some(&*key.namespace));
-        pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let pods = owners::candidates(&self.pods, replica_set.as_ref(), &selector);
         let related = if has_surplus(&replica_set, &pods) {
             self.related(&replica_set)
         } else {
@@ -108,49 +96,7 @@ impl Observer {
     /// ReplicaSets whose plan may differ after a change of a pod (RS-69).
     #[must_use]
     pub fn touched(&self, change: &Change<Pod>) -> Vec<ObjectKey> {
-        let mut keys: Vec<_> = change.versions().filter_map(|pod| self.owner(pod)).collect();
-        let is_news = match change {
-            Change::Added(_) => true,
-            Change::Updated { old, new } => {
-                old.metadata.labels != new.metadata.labels
-                    || ownership::controller_uid(old.as_ref()) != ownership::controller_uid(new.as_ref())
-            }
-            Change::Removed(_) => false,
-        };
-        if let Some(orphan) = change
-            .current()
-            .filter(|pod| is_news && ownership::controller_of(pod.as_ref()).is_none())
-        {
-            keys.extend(self.selecting(orphan));
-        }
-        keys.sort();
-        keys.dedup();
-        keys
-    }
-
-    /// The ReplicaSet that controls a pod; not one of the same name only (RS-18).
-    fn owner(&self, pod: &Pod) -> Option<ObjectKey> {
-        let reference = ownership::controller_of(pod).filter(|it| it.kind == wire::REPLICA_SET)?;
-        let key = ObjectKey::new(
-            pod.metadata.namespace.as_deref().unwrap_or_default(),
-            reference.name.as_str(),
-        );
-        let owner = self.replica_sets.get(&key)?;
-        ownership::refers_to(reference, owner.as_ref()).then_some(key)
-    }
-
-    fn selecting(&self, orphan: &Pod) -> Vec<ObjectKey> {
-        let all = self
-            .replica_sets
-            .in_namespace(orphan.metadata.namespace.as_deref().unwrap_or_default());
-        let selects = |it: &&Arc<ReplicaSet>| {
-            let selector = Selector::parse(&it.spec.selector);
-            selector.is_ok_and(|selector| !selector.is_empty() && selector.selects(orphan))
-        };
-        all.iter()
-            .filter(selects)
-            .map(|it| ObjectKey::of(it.as_ref()))
-            .collect()
+        owners::touched(&self.replica_sets, change)
     }
 }
 
@@ -161,19 +107,7 @@ pub(crate) fn subscribe(
     queue: &Queue<ObjectKey>,
     writes: &Writes,
 ) {
-    let (keys, open) = (queue.clone(), writes.clone());
-    informers.get::<ReplicaSet>().subscribe(Box::new(move |change| {
-        let key = ObjectKey::of(change.latest().as_ref());
-        // What was written for one of the same name says nothing about this one (RS-29).
-        if change.ends_former() {
-            open.forget(&key);
-        }
-        keys.add(key);
-    }));
-    let (observer, keys) = (observer.clone(), queue.clone());
-    informers.get::<Pod>().subscribe(Box::new(move |change| {
-        for key in observer.touched(change) {
-            keys.add(key);
-        }
-    }));
+    owners::subscribe::<ReplicaSet>(informers, queue, writes);
+    let looking = observer.clone();
+    owners::subscribe_children(informers, queue, move |change| looking.touched(change));
 }

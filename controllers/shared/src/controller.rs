@@ -1,6 +1,7 @@
 //! The generic loop: takes keys, waits for the caches to show former writes, reconciles, and decides when the key
 //! comes back.
 
+use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -68,6 +69,52 @@ impl Outcome {
     #[must_use]
     pub fn wake_at(wake_at: Option<Timestamp>) -> Self {
         Self { wake_at }
+    }
+}
+
+/// A controller, wired up and not running yet.
+pub struct Controller<R> {
+    reconciler: R,
+    queue: Queue<ObjectKey>,
+    writes: Writes,
+    ctx: Context,
+    workers: NonZeroUsize,
+}
+
+impl<R: Reconcile> fmt::Debug for Controller<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controller")
+            .field("name", &R::NAME)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Reconcile> Controller<R> {
+    /// A controller with a queue and open writes of its own. `wire` makes the reconciler; it subscribes what is to come
+    /// into the queue, which takes in keys from then on.
+    pub fn new(
+        ctx: &Context,
+        workers: NonZeroUsize,
+        wire: impl FnOnce(&Queue<ObjectKey>, &Writes) -> R,
+    ) -> Self {
+        let queue = ctx.queue(R::NAME);
+        let writes = ctx.writes(&queue);
+        Self {
+            reconciler: wire(&queue, &writes),
+            queue,
+            writes,
+            ctx: ctx.clone(),
+            workers,
+        }
+    }
+
+    /// Runs until the context stops; actions in flight are finished.
+    ///
+    /// # Errors
+    /// A worker panicked.
+    pub async fn run(self) -> Result<()> {
+        run(self.reconciler, self.queue, self.writes, self.ctx, self.workers).await
     }
 }
 

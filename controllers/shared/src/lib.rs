@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod cache;
+pub mod claims;
 pub mod clock;
 pub mod conditions;
 pub mod context;
@@ -19,6 +20,7 @@ pub mod lease;
 pub mod metrics;
 pub mod objects;
 pub mod obstacle;
+pub mod owners;
 pub mod ownership;
 pub mod pods;
 pub mod quantity;

@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::sink::Done;
+
 /// Label names with values that are configured names, never object names or error text (STY-54).
 pub type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -124,6 +126,33 @@ impl Metrics {
             m.leading,
         );
         metrics
+    }
+}
+
+/// Writes of one controller, by what became of them. Clones share the values.
+#[derive(Clone, Debug, Default)]
+pub struct Actions {
+    counter: Family<Labels<2>, Counter>,
+}
+
+impl Actions {
+    /// Registers `steersman_<controller>_actions`. Once per registry and controller. `kind`: for the help text.
+    pub fn register(registry: &mut Registry, controller: &str, kind: &str) -> Self {
+        let actions = Self::default();
+        registry.register(
+            format!("steersman_{controller}_actions"),
+            format!("Writes of the {kind} controller by what became of them"),
+            actions.counter.clone(),
+        );
+        actions
+    }
+
+    /// Counts one action with that outcome.
+    pub fn count<E>(&self, action: &'static str, outcome: &Result<Done, E>) {
+        let outcome = outcome.as_ref().map_or("failed", |done| done.label());
+        self.counter
+            .get_or_create(&[("action", action), ("outcome", outcome)])
+            .inc();
     }
 }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing::info;
 
+use crate::context::Context;
+use crate::lease::{Leadership, NotLeading, WriteToken};
+
 /// Carries out actions: against the API server, into a shadow report, on a simulated cluster.
 pub trait Sink<A>: Send + Sync {
     /// What is known after success, for instance the written version.
@@ -17,6 +20,84 @@ pub trait Sink<A>: Send + Sync {
 
     /// Carries out one action.
     fn apply(&self, action: &A) -> impl Future<Output = Result<Self::Done, Self::Error>> + Send;
+}
+
+/// What became of an action that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Carried out.
+    Changed,
+    /// The object was gone already, or has become another one.
+    Gone,
+    /// Refused because the namespace is being deleted: more of the same would be refused too (RS-38, DEP-20).
+    NamespaceTerminating,
+}
+
+impl Done {
+    /// Metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Changed => "done",
+            Self::Gone => "gone",
+            Self::NamespaceTerminating => "namespace_terminating",
+        }
+    }
+}
+
+/// A sink that only reports takes everything for carried out.
+impl From<()> for Done {
+    fn from((): ()) -> Self {
+        Self::Changed
+    }
+}
+
+/// Where the plans of one controller go. `L` writes to the API server, and reads live what no cache may answer.
+#[derive(Debug)]
+pub struct Sinks<L> {
+    live: L,
+    shadow: ShadowSink,
+    mode: Mode,
+    leadership: Leadership,
+}
+
+/// Where the plan of one sync goes.
+#[derive(Debug)]
+pub enum Way<'a, L> {
+    /// To the API server, for as long as the token holds.
+    Live(&'a L, WriteToken),
+    /// Into reports. Orphans are checked live nevertheless: that reads only.
+    Shadow(&'a ShadowSink, &'a L),
+}
+
+impl<L> Sinks<L> {
+    /// As the mode of `ctx` asks for. `controller` names the reports.
+    #[must_use]
+    pub fn new(ctx: &Context, controller: &'static str, live: L) -> Self {
+        Self {
+            live,
+            shadow: ShadowSink::new(controller),
+            mode: ctx.mode,
+            leadership: ctx.leadership.clone(),
+        }
+    }
+
+    /// The client, for live reads.
+    #[must_use]
+    pub fn live(&self) -> &L {
+        &self.live
+    }
+
+    /// Where the plan of a sync that starts now goes.
+    ///
+    /// # Errors
+    /// This process may not write (INV-12).
+    pub fn way(&self) -> Result<Way<'_, L>, NotLeading> {
+        Ok(match self.mode {
+            Mode::Active => Way::Live(&self.live, self.leadership.token()?),
+            Mode::Shadow | Mode::Off => Way::Shadow(&self.shadow, &self.live),
+        })
+    }
 }
 
 /// What the queue does with a key after an error. Decided in one place per crate, `Error::retry` (STY-33).

@@ -2,6 +2,7 @@
 //! one thing per method (STY-61).
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::core::Status;
 use kube::runtime::watcher::Event;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -28,10 +30,12 @@ use crate::metrics::Metrics;
 use crate::objects::{
     Deployment, DeploymentSpec, Node, Pod, ReplicaSet, ReplicaSetSpec, RollingUpdate, Strategy,
 };
-use crate::ownership;
+use crate::ownership::{self, FreshOwner};
 use crate::ready::Readiness;
 use crate::recorder::Recorders;
 use crate::wire;
+
+pub mod vectors;
 
 /// Where the clocks of tests start: 2026-01-02T03:04:05Z.
 pub const T0: Timestamp = Timestamp::constant(1_767_323_045, 0);
@@ -150,6 +154,45 @@ where
         }
     });
     kube::Client::new(service, NAMESPACE)
+}
+
+/// The error that a client makes of an answer with this code, reason and message.
+#[must_use]
+pub fn refused(code: u16, reason: &str, message: &str) -> kube::Error {
+    kube::Error::Api(Status::failure(message, reason).with_code(code).boxed())
+}
+
+/// The owner as a live read finds it, and how often it was read.
+#[derive(Debug, Default)]
+pub struct StoredOwner {
+    /// `None`: it is gone.
+    pub stored: Option<ObjectMeta>,
+    /// Reads so far.
+    pub reads: AtomicU32,
+}
+
+impl StoredOwner {
+    /// The object is stored like this.
+    #[must_use]
+    pub fn of(object: &impl kube::Resource) -> Self {
+        Self {
+            stored: Some(object.meta().clone()),
+            reads: AtomicU32::new(0),
+        }
+    }
+
+    /// Reads so far.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.reads.load(Ordering::Relaxed)
+    }
+}
+
+impl FreshOwner for StoredOwner {
+    async fn fresh_owner(&self) -> Result<Option<ObjectMeta>, kube::Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Ok(self.stored.clone())
+    }
 }
 
 /// Plays the watch of a detached informer ([`Informers::detached`]): each call takes effect before it returns.

@@ -8,12 +8,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::api;
 use crate::cache::version_number;
 use crate::informer::{Advance, Informers, KindId, Mark};
 use crate::metrics::Metrics;
@@ -54,10 +56,15 @@ impl Written {
     /// What a create or patch that answered with this object wrote.
     #[must_use]
     pub fn version<K: kube::Resource + 'static>(object: &K) -> Self {
-        let resource_version = object.meta().resource_version.clone().unwrap_or_default();
+        Self::answered::<K>(object.meta())
+    }
+
+    /// What a create or patch wrote whose answer has this metadata, for answers without a type of their own.
+    #[must_use]
+    pub fn answered<K: kube::Resource + 'static>(answer: &ObjectMeta) -> Self {
         Self::Version {
             kind: KindId::of::<K>(),
-            resource_version,
+            resource_version: answer.resource_version.clone().unwrap_or_default(),
         }
     }
 
@@ -223,6 +230,14 @@ impl Writes {
         };
         if !shared.is_closed(&wait) {
             shared.lock().open(key, wait);
+        }
+    }
+
+    /// Remembers a write that failed without an answer: it may have taken effect, and the key waits for a fresh list of
+    /// the kind (RS-31). Other failures wrote nothing.
+    pub fn record_failure<K: kube::Resource + 'static>(&self, key: &ObjectKey, error: &kube::Error) {
+        if api::is_outcome_unknown(error) {
+            self.record(key, Written::unknown::<K>());
         }
     }
 

@@ -1,12 +1,12 @@
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::Status;
 use kube::core::response::{StatusCause, StatusDetails};
 use steersman_shared::controller::ReconcileError as _;
 use steersman_shared::sink::{Retry, ShadowSink};
-use steersman_shared::testing::{T0, deployment, replica_set, template as pod_template};
+use steersman_shared::testing::{
+    StoredOwner, T0, deployment, refused as refused_by_server, replica_set, template as pod_template,
+};
 
 use super::*;
 use crate::plan::plan;
@@ -34,7 +34,7 @@ impl Script {
 }
 
 fn error(code: u16, reason: &str) -> kube::Error {
-    kube::Error::Api(Status::failure("quota exceeded", reason).with_code(code).boxed())
+    refused_by_server(code, reason, "quota exceeded")
 }
 
 impl Sink<Action> for Script {
@@ -79,23 +79,16 @@ impl Sink<Action> for Script {
     }
 }
 
-/// The live read, counted.
-#[derive(Default)]
-struct Owner {
-    deleted: bool,
-    reads: AtomicU32,
+fn web() -> StoredOwner {
+    StoredOwner::of(&deployment("web").build())
 }
 
-impl FreshOwner for Owner {
-    async fn fresh_owner(&self) -> Result<Option<ObjectMeta>, kube::Error> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        let mut stored = deployment("web").build().metadata;
-        stored.deletion_timestamp = self.deleted.then_some(Time(T0));
-        Ok(Some(stored))
-    }
-}
-
-async fn run(script: &Script, owner: &Owner, world: &World, existing: Option<ReplicaSet>) -> Result<()> {
+async fn run(
+    script: &Script,
+    owner: &StoredOwner,
+    world: &World,
+    existing: Option<ReplicaSet>,
+) -> Result<()> {
     let snapshot = world.snapshot().unwrap();
     let plan = plan(&snapshot, T0).unwrap();
     let existing = existing.map(Arc::new);
@@ -117,14 +110,14 @@ fn orphan(name: &str) -> ReplicaSet {
 #[tokio::test(start_paused = true)]
 async fn dep_21_creates_then_writes_one_status() {
     let script = Script::default();
-    run(&script, &Owner::default(), &fresh(), None).await.unwrap();
+    run(&script, &web(), &fresh(), None).await.unwrap();
     assert_eq!(script.log(), ["create", "status NewReplicaSetCreated"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn dep_20_a_refused_create_is_reported_and_retried() {
     let script = Script::refusing("create", 403, "Forbidden");
-    let error = run(&script, &Owner::default(), &fresh(), None).await.unwrap_err();
+    let error = run(&script, &web(), &fresh(), None).await.unwrap_err();
     let log = script.log();
     assert_eq!(
         (log[0].as_str(), log[2].as_str()),
@@ -141,7 +134,7 @@ async fn dep_20_a_refused_create_is_reported_and_retried() {
 #[tokio::test(start_paused = true)]
 async fn dep_19_a_taken_name_is_a_collision_only_if_it_is_foreign() {
     let script = Script::refusing("create", 409, "AlreadyExists");
-    let error = run(&script, &Owner::default(), &fresh(), None).await.unwrap_err();
+    let error = run(&script, &web(), &fresh(), None).await.unwrap_err();
     assert!(matches!(error, Error::NameTaken { .. }), "{error}");
     assert_eq!(
         script.log(),
@@ -150,7 +143,7 @@ async fn dep_19_a_taken_name_is_a_collision_only_if_it_is_foreign() {
     );
 
     let script = Script::refusing("create", 409, "AlreadyExists");
-    let error = run(&script, &Owner::default(), &fresh(), Some(orphan("web-x")))
+    let error = run(&script, &web(), &fresh(), Some(orphan("web-x")))
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Collision { .. }), "{error}");
@@ -184,7 +177,7 @@ async fn dep_53_a_failed_shrink_ends_quietly_with_the_status() {
     ];
     let world = World::new(owner.clone(), all, Vec::new(), T0);
     let script = Script::refusing("scale", 500, "InternalError");
-    let result = run(&script, &Owner::default(), &world, None).await;
+    let result = run(&script, &web(), &world, None).await;
     let log = script.log();
     assert_eq!(
         log.iter().filter(|line| line.starts_with("scale")).count(),
@@ -204,17 +197,14 @@ async fn rs_14_16_a_failed_claim_lets_the_others_finish_and_nothing_else_happen(
         Vec::new(),
         T0,
     );
-    let (script, owner) = (Script::refusing("adopt", 422, "Invalid"), Owner::default());
+    let (script, owner) = (Script::refusing("adopt", 422, "Invalid"), web());
     run(&script, &owner, &world, None).await.unwrap_err();
     assert_eq!(script.log(), ["adopt a", "adopt b"]);
-    assert_eq!(owner.reads.load(Ordering::Relaxed), 1);
+    assert_eq!(owner.count(), 1);
 
     let (script, owner) = (
         Script::default(),
-        Owner {
-            deleted: true,
-            ..Owner::default()
-        },
+        StoredOwner::of(&deployment("web").deleting().build()),
     );
     let error = run(&script, &owner, &world, None).await.unwrap_err();
     assert!(matches!(error, Error::Adoption(_)), "{error}");
@@ -228,7 +218,7 @@ async fn rs_16_an_orphan_that_is_gone_ends_the_sync_without_a_trace() {
         gone: vec!["adopt"],
         ..Script::default()
     };
-    let error = run(&script, &Owner::default(), &world, None).await.unwrap_err();
+    let error = run(&script, &web(), &world, None).await.unwrap_err();
     assert_eq!(script.log(), ["adopt a"]);
     assert!(matches!(error.retry(), Retry::Soon(_)));
     assert_eq!(error.shown(), None);
@@ -278,7 +268,7 @@ async fn inv_13_a_shadow_run_reports_the_same_plan() {
     let snapshot = world.snapshot().unwrap();
     let plan = plan(&snapshot, T0).unwrap();
     let shadow = ShadowSink::new("deployment");
-    apply(&shadow, &Owner::default(), &snapshot, &plan, |_| None, T0)
+    apply(&shadow, &web(), &snapshot, &plan, |_| None, T0)
         .await
         .unwrap();
     assert_eq!(shadow.count(), u64::try_from(plan.actions.len()).unwrap());

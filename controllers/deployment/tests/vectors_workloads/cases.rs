@@ -2,15 +2,12 @@
 //! `STEERSMAN_VECTORS` names another folder with the same layout.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use steersman_deployment::action::{Action, Event, ScaleCause, Target};
 use steersman_deployment::plan::annotations::{self, Annotations, Revision, Stage};
@@ -21,74 +18,20 @@ use steersman_deployment::plan::{
 use steersman_deployment::simulate::World;
 use steersman_shared::objects::{Deployment, ReplicaSet, Uid};
 use steersman_shared::ownership;
+use steersman_shared::testing::vectors::{self, Case, same};
 
-#[derive(Deserialize)]
-struct Case {
-    name: String,
-    req: Vec<String>,
-    deviation: Option<String>,
-    input: Value,
-    expect: Value,
-}
-
-impl Case {
-    fn input<T: DeserializeOwned>(&self, key: &str) -> T {
-        serde_json::from_value(self.input[key].clone())
-            .unwrap_or_else(|e| panic!("{}: {key}: {e}", self.name))
-    }
-
-    fn family(&self) -> Family {
-        let old: Vec<ReplicaSet> = self.input("oldRSs");
-        let new: Option<ReplicaSet> = self.input("newRS");
-        let mut old: Vec<_> = old.into_iter().map(Arc::new).collect();
-        old.sort_by(|a, b| steersman_deployment::plan::find::by_age(a, b));
-        Family {
-            new: new.map(Arc::new),
-            old,
-        }
-    }
-}
-
-fn folder() -> PathBuf {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/workloads");
-    std::env::var_os("STEERSMAN_VECTORS")
-        .map(PathBuf::from)
-        .map_or(own, |root| {
-            let nested = root.join("workloads");
-            if nested.is_dir() { nested } else { root }
-        })
-}
-
-/// Runs `check` on each case of a file; a difference is the text it returns. Names all failing cases.
 fn each(file: &str, check: impl Fn(&Case) -> Result<(), String>) {
-    let path = folder().join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let cases: Vec<Case> = serde_json::from_str(&text).unwrap();
-    let failures: Vec<_> = cases
-        .iter()
-        .filter_map(|case| {
-            let difference = check(case).err()?;
-            Some(format!("{} [{}]: {difference}", case.name, case.req.join(" ")))
-        })
-        .collect();
-    assert!(
-        failures.is_empty(),
-        "{file}: {} of {} fail\n{}",
-        failures.len(),
-        cases.len(),
-        failures.join("\n")
-    );
+    vectors::each("workloads", file, check);
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "most callers make the values for the comparison"
-)]
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, want: T) -> Result<(), String> {
-    if got == want {
-        Ok(())
-    } else {
-        Err(format!("{what}:\n   got {got:?}\n  want {want:?}"))
+fn family_of(case: &Case) -> Family {
+    let old: Vec<ReplicaSet> = case.input("oldRSs");
+    let new: Option<ReplicaSet> = case.input("newRS");
+    let mut old: Vec<_> = old.into_iter().map(Arc::new).collect();
+    old.sort_by(|a, b| steersman_deployment::plan::find::by_age(a, b));
+    Family {
+        new: new.map(Arc::new),
+        old,
     }
 }
 
@@ -168,7 +111,7 @@ fn events(deployment: &Deployment, resizes: &[Resize]) -> Vec<String> {
 fn dep_47_52_rolling_step() {
     each("rolling_step.json", |case| {
         let deployment: Deployment = case.input("deployment");
-        let family = case.family();
+        let family = family_of(case);
         let new = family.new.as_ref().unwrap();
         let target = rolling::grown(&deployment, family.total_size(), size(new)).ok();
         same(
@@ -206,7 +149,7 @@ fn dep_47_52_rolling_step() {
 fn dep_39_46_scale() {
     each("scale.json", |case| {
         let deployment: Deployment = case.input("deployment");
-        let family = case.family();
+        let family = family_of(case);
         let resizes = scale::plan(&deployment, &family);
         let got = updates(&deployment, &resizes);
         if case.deviation.as_deref() == Some("DEP-46") {
@@ -298,7 +241,7 @@ fn normal(mut status: Value) -> Value {
 fn dep_62_82_status() {
     each("deployment_status.json", |case| {
         let deployment: Deployment = case.input("deployment");
-        let family = case.family();
+        let family = family_of(case);
         let now: Timestamp = case.input("now");
         let plain = status::plain(&deployment, &family, &deployment.status, now);
         let expected = |key: &str| {

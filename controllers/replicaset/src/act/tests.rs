@@ -1,11 +1,9 @@
 use std::sync::Mutex;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::Status;
 use steersman_shared::controller::ReconcileError as _;
 use steersman_shared::selector::Selector;
 use steersman_shared::sink::Retry;
-use steersman_shared::testing::{T0, pod as built_pod, replica_set};
+use steersman_shared::testing::{StoredOwner, T0, pod as built_pod, refused, replica_set};
 
 use super::*;
 
@@ -33,13 +31,12 @@ impl Script {
     }
 }
 
-fn refused(verb: &'static str, code: u16) -> Error {
+fn failed(verb: &'static str, code: u16) -> Error {
     let reason = if code == 409 { "Conflict" } else { "Forbidden" };
-    let source = kube::Error::Api(Status::failure("quota", reason).with_code(code).boxed());
     Error::Pod {
         verb,
         pod: "web-x".to_owned(),
-        source: Box::new(source),
+        source: Box::new(refused(code, reason, "quota")),
     }
 }
 
@@ -67,10 +64,10 @@ impl Sink<Action> for Script {
         match action {
             Action::CreatePods { .. } if self.ending => Ok(Done::NamespaceTerminating),
             Action::CreatePods { .. } if self.creates.is_some_and(|limit| before >= limit) => {
-                Err(refused("create", 403))
+                Err(failed("create", 403))
             }
             Action::DeletePod { name, .. } => match self.keeps {
-                Some((kept, code)) if kept == name => Err(refused("delete", code)),
+                Some((kept, code)) if kept == name => Err(failed("delete", code)),
                 _ => Ok(Done::Changed),
             },
             _ => Ok(Done::Changed),
@@ -78,16 +75,9 @@ impl Sink<Action> for Script {
     }
 }
 
-struct Owner;
-
-impl FreshOwner for Owner {
-    async fn fresh_owner(&self) -> Result<Option<ObjectMeta>, kube::Error> {
-        Ok(Some(replica_set("web").build().metadata))
-    }
-}
-
 async fn run(script: &Script, replicas: i32, pods: &[&str]) -> Result<()> {
     let replica_set = replica_set("web").replicas(replicas).build();
+    let owner = StoredOwner::of(&replica_set);
     let pods = pods
         .iter()
         .map(|name| Arc::new(built_pod(name).owned_by(&replica_set).build()))
@@ -99,7 +89,7 @@ async fn run(script: &Script, replicas: i32, pods: &[&str]) -> Result<()> {
         related: Vec::new(),
         stores_terminating: true,
     };
-    apply(script, &Owner, &snapshot, &plan::plan(&snapshot, T0), T0).await
+    apply(script, &owner, &snapshot, &plan::plan(&snapshot, T0), T0).await
 }
 
 #[tokio::test(start_paused = true)]

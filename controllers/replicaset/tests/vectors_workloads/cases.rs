@@ -1,95 +1,37 @@
 //! Recorded decisions of kube-controller-manager 1.36 against the planners. Format: `tests/vectors/workloads/README.md`.
 //! `STEERSMAN_VECTORS` names another folder with the same layout.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::core::Status;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
-use steersman_replicaset::act::{self, Done};
+use steersman_replicaset::act;
 use steersman_replicaset::action::Action;
 use steersman_replicaset::observe::Observer;
 use steersman_replicaset::plan::ranking::{self, Candidate};
 use steersman_replicaset::plan::status::Counted;
 use steersman_replicaset::plan::{self, Step};
 use steersman_replicaset::{Error, Result as ActResult};
+use steersman_shared::claims::apply_claims;
 use steersman_shared::informer::Informers;
 use steersman_shared::objects::{ObjectKey, ReplicaSet, Uid};
-use steersman_shared::ownership::{
-    self, ClaimAnswer, ClaimDecision, FreshOwner, adopt_answer, release_answer,
-};
+use steersman_shared::ownership::{self, ClaimAnswer, ClaimDecision, adopt_answer, release_answer};
 use steersman_shared::pods;
 use steersman_shared::selector::Selector;
-use steersman_shared::sink::Sink;
-use steersman_shared::testing::Feed;
+use steersman_shared::sink::{Done, Sink};
+use steersman_shared::testing::vectors::{self, Case, same};
+use steersman_shared::testing::{Feed, StoredOwner, refused};
 
-#[derive(Deserialize)]
-struct Case {
-    name: String,
-    req: Vec<String>,
-    input: Value,
-    expect: Value,
-}
-
-impl Case {
-    fn input<T: DeserializeOwned>(&self, key: &str) -> T {
-        serde_json::from_value(self.input[key].clone())
-            .unwrap_or_else(|e| panic!("{}: {key}: {e}", self.name))
-    }
-
-    fn pods(&self) -> Vec<Arc<Pod>> {
-        let pods: Vec<Pod> = self.input("pods");
-        pods.into_iter().map(Arc::new).collect()
-    }
-}
-
-fn folder() -> PathBuf {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/workloads");
-    std::env::var_os("STEERSMAN_VECTORS")
-        .map(PathBuf::from)
-        .map_or(own, |root| {
-            let nested = root.join("workloads");
-            if nested.is_dir() { nested } else { root }
-        })
-}
-
-/// Runs `check` on each case of a file; a difference is the text it returns. Names all failing cases.
 fn each(file: &str, check: impl Fn(&Case) -> Result<(), String>) {
-    let path = folder().join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let cases: Vec<Case> = serde_json::from_str(&text).unwrap();
-    let failures: Vec<_> = cases
-        .iter()
-        .filter_map(|case| {
-            let difference = check(case).err()?;
-            Some(format!("{} [{}]: {difference}", case.name, case.req.join(" ")))
-        })
-        .collect();
-    assert!(
-        failures.is_empty(),
-        "{file}: {} of {} fail\n{}",
-        failures.len(),
-        cases.len(),
-        failures.join("\n")
-    );
+    vectors::each("workloads", file, check);
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "most callers make the values for the comparison"
-)]
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, want: T) -> Result<(), String> {
-    if got == want {
-        Ok(())
-    } else {
-        Err(format!("{what}:\n   got {got:?}\n  want {want:?}"))
-    }
+fn pods_of(case: &Case) -> Vec<Arc<Pod>> {
+    let pods: Vec<Pod> = case.input("pods");
+    pods.into_iter().map(Arc::new).collect()
 }
 
 fn name(pod: &Arc<Pod>) -> String {
@@ -99,7 +41,7 @@ fn name(pod: &Arc<Pod>) -> String {
 #[test]
 fn rs_41_50_ranking() {
     each("pod_ranking.json", |case| {
-        let (now, active): (Timestamp, _) = (case.input("now"), case.pods());
+        let (now, active): (Timestamp, _) = (case.input("now"), pods_of(case));
         let related: Vec<Value> = case.input("relatedPods");
         let related: Vec<Arc<Pod>> = related
             .into_iter()
@@ -159,7 +101,7 @@ fn rs_53_66_status() {
     each("rs_status.json", |case| {
         let (replica_set, now): (ReplicaSet, Timestamp) = (case.input("replicaSet"), case.input("now"));
         let (active, others): (Vec<_>, Vec<_>) =
-            case.pods().into_iter().partition(|pod| pods::is_active(pod));
+            pods_of(case).into_iter().partition(|pod| pods::is_active(pod));
         let terminating = others.iter().filter(|pod| pods::is_terminating(pod)).count();
         let step_error: Option<String> = case.input("stepError");
         let step = step_error.map_or(Step::Done, Step::Failed);
@@ -209,8 +151,8 @@ struct Script {
     patches: Mutex<Vec<Value>>,
 }
 
-fn refusal(code: u16, reason: &str) -> kube::Error {
-    kube::Error::Api(Status::failure("boom", reason).with_code(code).boxed())
+fn boom(code: u16, reason: &str) -> kube::Error {
+    refused(code, reason, "boom")
 }
 
 impl Script {
@@ -221,9 +163,9 @@ impl Script {
             .push(json!({ "name": name, "patch": patch }));
         match self.refused.get(name).and_then(Value::as_str) {
             None => Ok(()),
-            Some("notFound") => Err(refusal(404, "NotFound")),
-            Some("invalid") => Err(refusal(422, "Invalid")),
-            Some("conflict") => Err(refusal(409, "Conflict")),
+            Some("notFound") => Err(boom(404, "NotFound")),
+            Some("invalid") => Err(boom(422, "Invalid")),
+            Some("conflict") => Err(boom(409, "Conflict")),
             Some(other) => panic!("no answer {other:?}"),
         }
     }
@@ -255,7 +197,7 @@ impl Script {
                 if self.creates.is_none_or(|limit| before < limit) {
                     Ok(Done::Changed)
                 } else {
-                    failed("create", refusal(403, "Forbidden"))
+                    failed("create", boom(403, "Forbidden"))
                 }
             }
             _ => Ok(Done::Changed),
@@ -274,19 +216,6 @@ impl Sink<Action> for Script {
             .unwrap()
             .push((action.clone(), answer.is_ok()));
         answer
-    }
-}
-
-/// The live read of the owner, counted.
-struct Owner {
-    stored: Option<ObjectMeta>,
-    reads: AtomicU32,
-}
-
-impl FreshOwner for Owner {
-    async fn fresh_owner(&self) -> Result<Option<ObjectMeta>, kube::Error> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        Ok(self.stored.clone())
     }
 }
 
@@ -318,7 +247,7 @@ fn rs_10_16_claims() {
         let selector = Selector::parse(&replica_set.spec.selector).unwrap();
         let mut claimed = Vec::new();
         let mut actions = Vec::new();
-        for pod in case.pods() {
+        for pod in pods_of(case) {
             let uid = Uid::of(pod.as_ref());
             let matches = selector.selects(pod.as_ref());
             match ownership::decide(&replica_set.metadata, &pod.metadata, matches) {
@@ -341,9 +270,9 @@ fn rs_10_16_claims() {
             ("deleting", Some(stored)) => stored.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH)),
             _ => {}
         }
-        let owner = Owner {
+        let owner = StoredOwner {
             stored,
-            reads: AtomicU32::new(0),
+            ..StoredOwner::default()
         };
         let uid = Uid::of(&replica_set);
         let script = Script {
@@ -351,9 +280,9 @@ fn rs_10_16_claims() {
             owner: Some(replica_set),
             ..Script::default()
         };
-        let got = block_on(act::apply_claims(&script, &owner, &uid, &actions));
+        let got = block_on(apply_claims::<_, _, Error>(&script, &owner, &uid, &actions));
         claimed.extend(
-            case.pods()
+            pods_of(case)
                 .iter()
                 .filter(|pod| got.adopted.contains(&Uid::of(pod.as_ref())))
                 .map(name),
@@ -365,7 +294,7 @@ fn rs_10_16_claims() {
         same("claimed", claimed, want)?;
         same(
             "liveChecks",
-            json!(owner.reads.load(Ordering::Relaxed)),
+            json!(owner.count()),
             case.expect["liveChecks"].clone(),
         )?;
         same(
@@ -389,10 +318,7 @@ fn rs_20_66_sync() {
             .unwrap()
             .unwrap();
         let plan = plan::plan(&snapshot, now);
-        let owner = Owner {
-            stored: Some(replica_set.metadata.clone()),
-            reads: AtomicU32::new(0),
-        };
+        let owner = StoredOwner::of(&replica_set);
         let script = Script {
             creates: case.input("createFailsAfter"),
             owner: Some(replica_set),
