@@ -53,6 +53,8 @@ pub(crate) enum Verb {
     /// Start a throw-away cluster in this process: API server, simulated nodes and all controllers.
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
+    /// Print the definitions of steersman's custom resources: `steersman crds | kubectl apply -f -`.
+    Crds,
     /// Print the version and the Kubernetes API version it is built for.
     Version,
 }
@@ -64,7 +66,7 @@ impl Verb {
         match self {
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "warn,kube_runtime=error,kube_client=error",
-            Self::Run(_) | Self::Version => "info,kube_runtime=error,kube_client=error",
+            Self::Run(_) | Self::Crds | Self::Version => "info,kube_runtime=error,kube_client=error",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod cli;
+mod crds;
 #[cfg(feature = "sandbox")]
 mod demo;
 #[cfg(feature = "sandbox")]
@@ -50,6 +51,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         Verb::Run(args) => runtime.block_on(run::run(args)),
         #[cfg(feature = "sandbox")]
         Verb::Sandbox(args) => runtime.block_on(sandbox::run(args)),
+        Verb::Crds => crds::print(),
         Verb::Version => {
             let version = env!("CARGO_PKG_VERSION");
             writeln!(

@@ -89,6 +89,7 @@ fn sty_7_versions_stand_only_in_the_workspace() {
         .map(|dir| dir.join("Cargo.toml"))
         .collect();
     manifests.push(root().join("sandbox/Cargo.toml"));
+    manifests.push(root().join("crds/Cargo.toml"));
     manifests.push(root().join("Cargo.toml"));
     for manifest in manifests {
         for section in ["[dependencies]", "[dev-dependencies]"] {
