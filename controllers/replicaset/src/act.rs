@@ -25,11 +25,11 @@ use steersman_shared::pods;
 use steersman_shared::recorder::{EventType, Recorder, reference};
 use steersman_shared::sink::{Done, Sink};
 use steersman_shared::writes::{Writes, Written};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::action::{
-    Action, EVENT_ACTION, FAILED_CREATE, FAILED_DELETE, SUCCESSFUL_CREATE, SUCCESSFUL_DELETE, StatusWrite,
-    create_failed_message, created_message, delete_failed_message, deleted_message,
+    Action, EVENT_ACTION, FAILED_CREATE, FAILED_DELETE, INVALID_SPEC, SUCCESSFUL_CREATE, SUCCESSFUL_DELETE,
+    StatusWrite, create_failed_message, created_message, delete_failed_message, deleted_message,
 };
 use crate::plan::{self, Plan, Snapshot, Step, pod};
 use crate::{Error, Result};
@@ -174,6 +174,14 @@ impl Live {
     /// Whether the API server kept `terminatingReplicas` in the last status write (RS-57).
     pub(crate) fn stores_terminating(&self) -> bool {
         self.stores_terminating.load(Ordering::Relaxed)
+    }
+
+    /// Tells users about a field that only they can mend.
+    pub(crate) fn report_invalid(&self, replica_set: &ReplicaSet, advice: String) {
+        warn!(advice, "spec cannot be acted on");
+        let about = reference(replica_set);
+        self.recorder
+            .event(&about, EventType::Warning, INVALID_SPEC, EVENT_ACTION, advice);
     }
 
     /// The sink of one sync.

@@ -17,6 +17,8 @@ pub const FAILED_DELETE: &str = "FailedDelete";
 pub const SUCCESSFUL_CREATE: &str = "SuccessfulCreate";
 /// Reason of an event.
 pub const SUCCESSFUL_DELETE: &str = "SuccessfulDelete";
+/// Reason of an event: a field that the API server should not have let through. Not upstream's, which only logs it.
+pub const INVALID_SPEC: &str = "InvalidSpec";
 /// Action of all events: what the controller was doing.
 pub const EVENT_ACTION: &str = "Reconcile";
 

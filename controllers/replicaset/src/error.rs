@@ -6,7 +6,7 @@ use steersman_shared::lease::NotLeading;
 use steersman_shared::ownership::AdoptionRefused;
 use steersman_shared::sink::{Retry, Unserialisable};
 
-use crate::plan::pod::NoLabels;
+use crate::plan::pod::BadTemplate;
 
 /// Pause before a key that met a conflict is planned from fresh state.
 const AFTER_CONFLICT: Duration = Duration::from_millis(50);
@@ -22,9 +22,9 @@ pub enum Error {
         #[source]
         source: Box<steersman_shared::Error>,
     },
-    /// No pod can be made from the template (RS-37).
+    /// No pod is made from the template (RS-37).
     #[error("make a pod from the template")]
-    Template(#[from] NoLabels),
+    Template(#[from] BadTemplate),
     /// The template is not the JSON of a pod.
     #[error("read the metadata of the template")]
     Malformed(#[source] serde_json::Error),
@@ -84,6 +84,17 @@ impl Error {
     }
 }
 
+impl Error {
+    /// For users who can mend it: which field is wrong, and what would be right (STY-35); `None` if no field is.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Selector { source } => Some(format!("spec.selector: {source}")),
+            _ => None,
+        }
+    }
+}
+
 impl ReconcileError for Error {
     fn retry(&self) -> Retry {
         match self {
@@ -94,8 +105,8 @@ impl ReconcileError for Error {
             | Self::NotLeading(_) => Retry::OnChange,
             Self::OrphanGone => Retry::Soon(AFTER_CONFLICT),
             Self::Pod { source, .. } | Self::Status(source) => match api::retry_after(source) {
+                _ if api::is_namespace_terminating(source) => Retry::OnChange,
                 Some(pause) => Retry::Soon(pause),
-                None if api::is_namespace_terminating(source) => Retry::OnChange,
                 None if api::is_conflict(source) => Retry::Soon(AFTER_CONFLICT),
                 None => Retry::Backoff,
             },

@@ -1,6 +1,6 @@
 //! ReplicaSet controller: keeps the number of pods of a ReplicaSet at `spec.replicas`. Spec: chapters 1 and 2 of
 //! `docs/specs/workloads.md` (RS-1 to RS-70).
-//! Watches ReplicaSet, Pod. Writes Pod, ReplicaSet/status, Event.
+//! Watches ReplicaSet, Pod, ResourceQuota. Writes Pod, ReplicaSet/status, Event.
 //!
 //! ```text
 //! watches ─► observe ─► Snapshot ─► plan (pure, +now) ─► Plan ─► act ─► API server
@@ -23,6 +23,7 @@ pub mod action;
 mod error;
 pub mod observe;
 pub mod plan;
+pub mod quota;
 mod reconcile;
 
 pub use error::{Error, Result};
@@ -52,6 +53,12 @@ pub const RBAC: &[Rule] = &[
         api_groups: &[""],
         resources: &["pods"],
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
+    },
+    // RS-40.
+    Rule {
+        api_groups: &[""],
+        resources: &["resourcequotas"],
+        verbs: &["get", "list", "watch"],
     },
 ];
 

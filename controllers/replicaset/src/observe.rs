@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ResourceQuota;
 use steersman_shared::cache::{Cache, Change};
 use steersman_shared::informer::{Informers, KindId};
 use steersman_shared::objects::{ObjectKey, Pod, ReplicaSet, Uid};
 use steersman_shared::queue::Queue;
 use steersman_shared::selector::Selector;
 use steersman_shared::writes::Writes;
-use steersman_shared::{owners, ownership};
+use steersman_shared::{conditions, owners, ownership};
 
+use crate::action::{FAILED_CREATE, REPLICA_FAILURE};
 use crate::plan::{Snapshot, has_surplus};
-use crate::{Error, Result};
+use crate::{Error, Result, quota};
 
 /// Looks into the caches.
 #[derive(Clone, Debug)]
@@ -40,6 +42,12 @@ impl Observer {
     #[must_use]
     pub fn pods(&self) -> &Arc<Cache<Pod>> {
         &self.pods
+    }
+
+    /// The ReplicaSet of that name.
+    #[must_use]
+    pub fn replica_set(&self, key: &ObjectKey) -> Option<Arc<ReplicaSet>> {
+        self.replica_sets.get(key)
     }
 
     /// Whether an object that the snapshot needs does not decode (STY-25).
@@ -98,6 +106,25 @@ impl Observer {
     pub fn touched(&self, change: &Change<Pod>) -> Vec<ObjectKey> {
         owners::touched(&self.replica_sets, change)
     }
+
+    /// ReplicaSets that a quota may have kept from creating pods, once it has more room (RS-40).
+    #[must_use]
+    pub fn relieved(&self, change: &Change<ResourceQuota>) -> Vec<ObjectKey> {
+        if !quota::has_more_room(change) {
+            return Vec::new();
+        }
+        let namespace = change.latest().metadata.namespace.as_deref().unwrap_or_default();
+        let all = self.replica_sets.in_namespace(namespace);
+        let lacks_pods = |it: &&Arc<ReplicaSet>| {
+            let conditions = it.status.conditions.as_deref().unwrap_or_default();
+            let failure = conditions::find(conditions, REPLICA_FAILURE);
+            failure.is_some_and(|it| it.reason.as_deref() == Some(FAILED_CREATE))
+        };
+        all.iter()
+            .filter(lacks_pods)
+            .map(|it| ObjectKey::of(it.as_ref()))
+            .collect()
+    }
 }
 
 /// Brings the keys that a change touches into the queue, from now on.
@@ -110,4 +137,6 @@ pub(crate) fn subscribe(
     owners::subscribe::<ReplicaSet>(informers, queue, writes);
     let looking = observer.clone();
     owners::subscribe_children(informers, queue, move |change| looking.touched(change));
+    let looking = observer.clone();
+    owners::subscribe_children(informers, queue, move |change| looking.relieved(change));
 }

@@ -35,6 +35,19 @@ impl Reconcile for Reconciler {
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
+        let result = self.sync(key).await;
+        if let Some(advice) = result.as_ref().err().and_then(Error::advice)
+            && let Some(replica_set) = self.observer.replica_set(key)
+            && let Ok(Way::Live(live, _)) = self.sinks.way()
+        {
+            live.report_invalid(&replica_set, advice);
+        }
+        result
+    }
+}
+
+impl Reconciler {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome> {
         let live = self.sinks.live();
         let Some(snapshot) = self.observer.snapshot(key, live.stores_terminating())? else {
             return Ok(Outcome::done());

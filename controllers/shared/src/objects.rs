@@ -1,6 +1,7 @@
 //! The API objects that controllers read, as views: typed where a controller decides on a value, raw JSON where
 //! it only passes something on (pod templates, RS-2).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -66,6 +67,14 @@ impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Labels of a pod template; values that are no text are left out, as the API server would refuse them.
+#[must_use]
+pub fn template_labels(template: &Value) -> BTreeMap<String, String> {
+    let labels = template.pointer("/metadata/labels").and_then(Value::as_object);
+    let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    labels.into_iter().flatten().filter_map(text).collect()
 }
 
 /// An apps/v1 ReplicaSet whose pod template stays as received (RS-2).

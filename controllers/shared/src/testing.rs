@@ -156,6 +156,59 @@ where
     kube::Client::new(service, NAMESPACE)
 }
 
+/// A server that logs what it is asked and answers by script.
+#[derive(Clone)]
+pub struct ScriptedServer {
+    /// Talks to this server.
+    pub client: kube::Client,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl ScriptedServer {
+    /// A server whose answers, code and body, the function decides.
+    #[must_use]
+    pub fn new(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> Self {
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
+        let client = client_fn(move |request| {
+            let (code, body) = answer(&request);
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+            std::future::ready((code, body.to_string()))
+        });
+        Self { client, asked }
+    }
+
+    /// What it was asked so far.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Method and path of what it was asked so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        let line = |it: Asked| format!("{} {}", it.method, it.path);
+        self.asked().into_iter().map(line).collect()
+    }
+}
+
+impl std::fmt::Debug for ScriptedServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScriptedServer")
+            .field("asked", &self.asked())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of an answer that refuses a request.
+#[must_use]
+pub fn refusal(code: u16, reason: &str, message: &str) -> (u16, Value) {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
+    });
+    (code, body)
+}
+
 /// The error that a client makes of an answer with this code, reason and message.
 #[must_use]
 pub fn refused(code: u16, reason: &str, message: &str) -> kube::Error {

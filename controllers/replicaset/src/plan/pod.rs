@@ -1,22 +1,29 @@
 //! The pod that a ReplicaSet creates (RS-35 to RS-37).
 
 use serde_json::{Map, Value, json};
-use steersman_shared::objects::ReplicaSet;
+use steersman_shared::objects::{self, ReplicaSet};
+use steersman_shared::selector::Selector;
 use steersman_shared::wire;
 
 /// Longest name of a pod.
 const NAME_LENGTH: usize = 253;
 
-/// A template from which no pod can be made: the ReplicaSet would never find it again (RS-37).
+/// A template from which no pod is made: the ReplicaSet would never find it again, and make another one, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unable to create pods, no labels")]
-pub struct NoLabels;
+pub enum BadTemplate {
+    /// RS-37.
+    #[error("unable to create pods, no labels")]
+    NoLabels,
+    /// The API server refuses such ReplicaSets; one that it never checked would be given up pod by pod.
+    #[error("unable to create pods, spec.selector does not match the labels of spec.template: change either")]
+    NotSelected,
+}
 
 /// One pod as JSON; what the template says besides reaches the pod unread (RS-2, RS-35).
 ///
 /// # Errors
-/// The template has no labels (RS-37).
-pub fn of(replica_set: &ReplicaSet) -> Result<Value, NoLabels> {
+/// The template has no labels (RS-37), or none that the selector matches.
+pub fn of(replica_set: &ReplicaSet) -> Result<Value, BadTemplate> {
     let template = replica_set.spec.template.as_ref();
     let mut metadata = Map::new();
     for key in ["labels", "annotations", "finalizers"] {
@@ -24,12 +31,12 @@ pub fn of(replica_set: &ReplicaSet) -> Result<Value, NoLabels> {
             metadata.insert(key.to_owned(), value.clone());
         }
     }
-    if metadata
-        .get("labels")
-        .and_then(Value::as_object)
-        .is_none_or(Map::is_empty)
-    {
-        return Err(NoLabels);
+    let labels = objects::template_labels(template);
+    if labels.is_empty() {
+        return Err(BadTemplate::NoLabels);
+    }
+    if Selector::parse(&replica_set.spec.selector).is_ok_and(|selector| !selector.matches(&labels)) {
+        return Err(BadTemplate::NotSelected);
     }
     let name = replica_set.metadata.name.as_deref().unwrap_or_default();
     metadata.insert("namespace".to_owned(), json!(replica_set.metadata.namespace));

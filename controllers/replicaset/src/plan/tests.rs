@@ -61,7 +61,11 @@ fn status_of(plan: &Plan) -> Option<&StatusWrite> {
 #[case::replaces_finished_pods(1, vec![built_pod("a").phase("Failed")], &["create 1"])]
 #[case::replaces_pods_on_their_way_out(1, vec![built_pod("a").deleting()], &["create 1"])]
 #[case::at_most_500(600, vec![], &["create 500"])]
-fn rs_21_33_as_many_as_wanted(#[case] replicas: i32, #[case] pods: Vec<PodBuilder>, #[case] want: &[&str]) {
+fn rs_21_rs_33_as_many_as_wanted(
+    #[case] replicas: i32,
+    #[case] pods: Vec<PodBuilder>,
+    #[case] want: &[&str],
+) {
     assert_eq!(summary(&plan(&snapshot(web(replicas), pods), T0)), want);
 }
 
@@ -81,7 +85,13 @@ fn rs_21_33_as_many_as_wanted(#[case] replicas: i32, #[case] pods: Vec<PodBuilde
 #[case::younger_last(
     vec![built_pod("a").on("n").ready(), built_pod("b").on("n").ready().created(99)], "delete b (Surplus)"
 )]
-fn rs_41_48_picks_the_victim(#[case] pods: Vec<PodBuilder>, #[case] want: &str) {
+#[case::unknown_before_running(
+    vec![built_pod("a").on("n").phase("Running"), built_pod("b").on("n").phase("Unknown")], "delete b (NotRunning)"
+)]
+#[case::pending_before_unknown(
+    vec![built_pod("a").on("n").phase("Unknown"), built_pod("b").on("n").phase("Pending")], "delete b (NotRunning)"
+)]
+fn rs_41_rs_42_rs_43_rs_44_rs_47_rs_48_picks_the_victim(#[case] pods: Vec<PodBuilder>, #[case] want: &str) {
     assert_eq!(summary(&plan(&snapshot(web(1), pods), t(100))), [want]);
 }
 
@@ -120,7 +130,7 @@ fn rs_24_one_being_deleted_only_gets_a_status() {
 }
 
 #[test]
-fn rs_2_35_fields_that_we_do_not_know_reach_the_pod() {
+fn rs_2_rs_35_fields_that_we_do_not_know_reach_the_pod() {
     let template = json!({
         "metadata": { "labels": { "app": "web" }, "name": "ignored", "finalizers": ["a/b"] },
         "spec": { "fromTheFuture": [1, { "deep": null }] },
@@ -177,7 +187,7 @@ fn rs_61_wakes_when_the_first_ready_pod_becomes_available() {
 #[case::after_a_failure(Step::Failed("quota".to_owned()), true)]
 #[case::after_a_step_that_was_not_tried(Step::Skipped, true)]
 #[case::after_a_success(Step::Done, false)]
-fn rs_62_64_the_failure_stays_until_a_step_succeeds(#[case] step: Step, #[case] stays: bool) {
+fn rs_62_rs_63_rs_64_the_failure_stays_until_a_step_succeeds(#[case] step: Step, #[case] stays: bool) {
     let failing = replica_set("web").replicas(2).with(|it| {
         it.status.conditions = Some(vec![ReplicaSetCondition {
             type_: REPLICA_FAILURE.to_owned(),
@@ -262,4 +272,151 @@ proptest! {
         let dying = |name: &String| snapshot.pods.iter().any(|pod| pod.metadata.name.as_ref() == Some(name) && pods::is_active(pod));
         prop_assert!(deletes.iter().all(dying), "RS-52");
     }
+}
+
+/// Which of two pods goes first.
+fn victim(pods: Vec<PodBuilder>, now: Timestamp) -> String {
+    summary(&plan(&snapshot(web(1), pods), now)).remove(0)
+}
+
+#[test]
+fn rs_46_a_pod_that_is_ready_for_a_shorter_time_goes_first() {
+    let ready = |name: &str, since: u64| built_pod(name).on("n").ready_at(t(since));
+    assert_eq!(
+        victim(vec![ready("a", 0), ready("b", 90)], t(100)),
+        "delete b (Surplus)"
+    );
+    let restarts = vec![ready("a", 0).restarts(9), ready("b", 90)];
+    assert_eq!(
+        victim(restarts, t(100)),
+        "delete b (Surplus)",
+        "restarts are looked at later"
+    );
+    let untimed = ready("b", 0).with(|pod| {
+        for condition in pod.status.as_mut().unwrap().conditions.iter_mut().flatten() {
+            condition.last_transition_time = None;
+        }
+    });
+    assert_eq!(
+        victim(vec![ready("a", 99), untimed], t(100)),
+        "delete b (Surplus)"
+    );
+}
+
+#[test]
+fn rs_47_restarts_of_plain_init_containers_do_not_count() {
+    let with_init = |name: &str, policy: &str, restarts: i32| {
+        let spec = json!([{ "name": "init", "restartPolicy": policy }]);
+        let status =
+            json!([{ "name": "init", "restartCount": restarts, "ready": true, "image": "", "imageID": "" }]);
+        built_pod(name).on("n").ready().with(|pod| {
+            pod.spec.as_mut().unwrap().init_containers = serde_json::from_value(spec).unwrap();
+            pod.status.as_mut().unwrap().init_container_statuses = serde_json::from_value(status).unwrap();
+        })
+    };
+    let sidecar = vec![with_init("a", "Always", 0), with_init("b", "Always", 3)];
+    assert_eq!(victim(sidecar, t(100)), "delete b (Surplus)");
+    let plain = vec![with_init("a", "", 0), with_init("b", "", 3)];
+    assert_eq!(
+        victim(plain, t(100)),
+        "delete a (Surplus)",
+        "a full tie is broken by uid"
+    );
+}
+
+#[test]
+fn rs_49_ages_are_compared_by_powers_of_two_and_then_by_uid() {
+    let created = |name: &str, at: u64| built_pod(name).on("n").ready().created(at);
+    // 68.7 s and 34.4 s are powers of two in nanoseconds: 70 s and 100 s fall between the same two.
+    assert_eq!(
+        victim(vec![created("a", 0), created("b", 30)], t(100)),
+        "delete a (Surplus)",
+        "the same power: the smaller uid goes, though it is older"
+    );
+    assert_eq!(
+        victim(vec![created("a", 0), created("b", 40)], t(100)),
+        "delete b (Surplus)"
+    );
+    assert_eq!(
+        victim(vec![created("a", 99), created("b", 100)], t(100)),
+        "delete b (Surplus)",
+        "an age of 0 is the youngest"
+    );
+}
+
+#[test]
+fn rs_23_finished_pods_are_replaced_and_not_deleted() {
+    let pods = vec![
+        built_pod("evicted").phase("Failed"),
+        built_pod("done").phase("Succeeded"),
+    ];
+    assert_eq!(summary(&plan(&snapshot(web(1), pods.clone()), T0)), ["create 1"]);
+    assert_eq!(
+        summary(&plan(&snapshot(web(0), pods), T0)),
+        Vec::<String>::new(),
+        "nor at a scale-down"
+    );
+}
+
+#[test]
+fn rs_22_rs_53_rs_54_rs_55_rs_66_counts_come_from_one_snapshot() {
+    let relabelled = replica_set("web")
+        .replicas(5)
+        .template(json!({ "metadata": { "labels": { "app": "web", "tier": "front" } }, "spec": {} }))
+        .min_ready(10)
+        .build();
+    let pods = vec![
+        built_pod("available").ready_at(T0).label("tier", "front"),
+        built_pod("ready").ready_at(t(95)).label("tier", "back"),
+        built_pod("pending"),
+        built_pod("failed").phase("Failed"),
+        built_pod("terminating").ready().deleting(),
+        built_pod("ended").phase("Failed").deleting(),
+    ];
+    let plan = plan(&snapshot(relabelled, pods), t(100));
+    assert_eq!(
+        summary(&plan),
+        ["create 2"],
+        "what is created now counts in the next sync"
+    );
+    let status = &status_of(&plan).unwrap().status;
+    let counts = (
+        status.replicas,
+        status.fully_labeled_replicas,
+        status.ready_replicas,
+        status.available_replicas,
+        status.terminating_replicas,
+    );
+    assert_eq!(counts, (3, Some(1), Some(2), Some(1), Some(1)));
+}
+
+#[test]
+fn rs_65_conditions_of_others_stay_in_place() {
+    let of_others = |type_: &str| ReplicaSetCondition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        ..Default::default()
+    };
+    let failing = ReplicaSetCondition {
+        reason: Some(FAILED_CREATE.to_owned()),
+        ..of_others(REPLICA_FAILURE)
+    };
+    let stored = vec![of_others("Before"), failing, of_others("After")];
+    let owner = replica_set("web")
+        .replicas(0)
+        .with(|it| it.status.conditions = Some(stored))
+        .build();
+    let plan = plan(&snapshot(owner, vec![]), T0);
+    let conditions = status_of(&plan).unwrap().status.conditions.clone().unwrap();
+    let types: Vec<_> = conditions.iter().map(|it| it.type_.as_str()).collect();
+    assert_eq!(types, ["Before", "After"]);
+}
+
+#[test]
+fn issue_4_a_selector_that_does_not_match_the_template_makes_no_pod() {
+    let odd = replica_set("web")
+        .template(json!({ "metadata": { "labels": { "app": "db" } }, "spec": {} }))
+        .build();
+    let error = pod::of(&odd).unwrap_err().to_string();
+    assert!(error.contains("spec.selector does not match"), "{error}");
 }

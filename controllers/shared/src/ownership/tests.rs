@@ -25,7 +25,11 @@ fn owner() -> ReplicaSet {
 #[case::rs_18_same_name_other_uid(
     pod("a").owned_by(&replica_set("web").uid("former").build()), true, ClaimDecision::Ignore
 )]
-fn rs_10_to_13_claims(#[case] child: PodBuilder, #[case] matches: bool, #[case] want: ClaimDecision) {
+fn rs_10_rs_11_rs_12_rs_13_claims(
+    #[case] child: PodBuilder,
+    #[case] matches: bool,
+    #[case] want: ClaimDecision,
+) {
     assert_eq!(decide(&owner().metadata, &child.build().metadata, matches), want);
 }
 
