@@ -20,13 +20,13 @@ use steersman_shared::recorder::{EventType, Recorder, reference};
 use steersman_shared::sink::{Done, Sink};
 use steersman_shared::wire::{DESIRED_REPLICAS, MAX_REPLICAS, REVISION};
 use steersman_shared::writes::{Writes, Written};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::action::{
-    Action, EVENT_ACTION, NewReplicaSet, ROLLBACK_TO, Rollback, ScaleCause, StatusWrite, Target,
-    create_error_message,
+    Action, EVENT_ACTION, INVALID_ANNOTATION, INVALID_SPEC, NewReplicaSet, ROLLBACK_TO, Rollback, ScaleCause,
+    StatusWrite, Target, create_error_message,
 };
-use crate::plan::{Plan, Snapshot, Taken, after_create_error, after_name_taken, template};
+use crate::plan::{Garbage, Plan, Snapshot, Taken, after_create_error, after_name_taken, template};
 use crate::{Error, Result};
 
 /// Who writes, in `managedFields` (TAKE-7).
@@ -139,6 +139,29 @@ impl Live {
             writes,
             recorder: ctx.recorder.core(COMPONENT),
             actions,
+        }
+    }
+
+    /// Tells users about a field that only they can mend.
+    pub(crate) fn report_invalid(&self, deployment: &Deployment, advice: String) {
+        warn!(advice, "spec cannot be acted on");
+        let about = reference(deployment);
+        self.recorder
+            .event(&about, EventType::Warning, INVALID_SPEC, EVENT_ACTION, advice);
+    }
+
+    /// Tells users about annotations that are ignored.
+    pub(crate) fn report_garbage(&self, deployment: &Deployment, garbage: &[Garbage]) {
+        let about = reference(deployment);
+        for it in garbage {
+            let message = it.to_string();
+            self.recorder.event(
+                &about,
+                EventType::Warning,
+                INVALID_ANNOTATION,
+                EVENT_ACTION,
+                message,
+            );
         }
     }
 

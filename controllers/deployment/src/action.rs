@@ -52,6 +52,10 @@ pub const RESUMED: &str = "DeploymentResumed";
 /// Message of [`RESUMED`].
 pub const RESUMED_MESSAGE: &str = "Deployment is resumed";
 
+/// Reason of an event: a field that the API server should not have let through. Not upstream's, which only logs it.
+pub const INVALID_SPEC: &str = "InvalidSpec";
+/// Reason of an event: an annotation of upstream's that cannot be read and is ignored. Upstream only logs it.
+pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
 /// Action of all events: what the controller was doing.
 pub const EVENT_ACTION: &str = "Reconcile";
 

@@ -30,6 +30,10 @@ pub enum Error {
         /// As written.
         strategy: String,
     },
+    /// A ReplicaSet made from the template would not belong to the Deployment, which would make another one, and so on.
+    /// The API server refuses such Deployments.
+    #[error("the selector does not match the labels of the template")]
+    SelectorMismatch,
     /// A surge that cannot be resolved (DEP-36).
     #[error("find the limits of the rolling update")]
     Fenceposts(#[from] BadFencepost),
@@ -100,6 +104,7 @@ impl Error {
             Self::ReplicaSet { source, .. } if api::is_conflict(source) => None,
             Self::ReplicaSet { source, .. } | Self::Deployment { source, .. } => Some(api::message(source)),
             Self::Selector { .. }
+            | Self::SelectorMismatch
             | Self::UnknownStrategy { .. }
             | Self::Fenceposts(_)
             | Self::Adoption(_)
@@ -112,10 +117,32 @@ impl Error {
     }
 }
 
+impl Error {
+    /// For users who can mend it: which field is wrong, and what would be right (STY-35, DEP-36); `None` if no field is.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Selector { source } => Some(format!("spec.selector: {source}")),
+            Self::SelectorMismatch => Some(
+                "spec.selector does not match spec.template.metadata.labels: no ReplicaSet is created until it does"
+                    .to_owned(),
+            ),
+            Self::UnknownStrategy { strategy } => Some(format!(
+                "spec.strategy.type: {strategy:?} is not known; use RollingUpdate or Recreate"
+            )),
+            Self::Fenceposts(source) => Some(format!(
+                "spec.strategy.rollingUpdate.{source}; use a number of pods such as 1, or a percentage such as \"25%\""
+            )),
+            _ => None,
+        }
+    }
+}
+
 impl ReconcileError for Error {
     fn retry(&self) -> Retry {
         match self {
             Self::UnknownStrategy { .. }
+            | Self::SelectorMismatch
             | Self::Fenceposts(_)
             | Self::Malformed(_)
             | Self::NotLeading(_)
@@ -123,8 +150,8 @@ impl ReconcileError for Error {
             Self::OrphanGone | Self::Collision { .. } => Retry::Soon(AFTER_CONFLICT),
             Self::ReplicaSet { source, .. } | Self::Deployment { source, .. } => {
                 match api::retry_after(source) {
+                    _ if api::is_namespace_terminating(source) => Retry::OnChange,
                     Some(pause) => Retry::Soon(pause),
-                    None if api::is_namespace_terminating(source) => Retry::OnChange,
                     // Something else under that name, or nothing: the cache is about to tell.
                     None if api::is_conflict(source) || api::is_not_found(source) => {
                         Retry::Soon(AFTER_CONFLICT)
@@ -141,6 +168,7 @@ impl ReconcileError for Error {
     fn label(&self) -> &'static str {
         match self {
             Self::Selector { .. } => "selector",
+            Self::SelectorMismatch => "selector_mismatch",
             Self::UnknownStrategy { .. } => "strategy",
             Self::Fenceposts(_) => "fenceposts",
             Self::ReplicaSet { .. } => "replica_set",

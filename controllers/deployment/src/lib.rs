@@ -99,6 +99,7 @@ pub fn new(ctx: &Context, config: &Config) -> Result<Controller> {
             observer,
             sinks: Sinks::new(ctx, NAME, live),
             clock: ctx.clock.clone(),
+            reported: reconcile::Reported::default(),
         }
     }))
 }

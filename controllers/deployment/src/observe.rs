@@ -51,6 +51,12 @@ impl Observer {
             || deployment.is_some_and(|it| self.replica_sets.held_controlled_by(&Uid::of(it.as_ref())))
     }
 
+    /// The Deployment of that name.
+    #[must_use]
+    pub fn deployment(&self, key: &ObjectKey) -> Option<Arc<Deployment>> {
+        self.deployments.get(key)
+    }
+
     /// The ReplicaSet of that name.
     #[must_use]
     pub fn replica_set(&self, key: &ObjectKey) -> Option<Arc<ReplicaSet>> {

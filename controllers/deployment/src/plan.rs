@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DeploymentStatus, ReplicaSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Serialize;
-use steersman_shared::objects::{Deployment, ReplicaSet, ReplicaSetSpec, Uid};
+use steersman_shared::objects::{self, Deployment, ReplicaSet, ReplicaSetSpec, Uid};
 use steersman_shared::ownership::{self, ClaimDecision};
 use steersman_shared::selector::Selector;
 use steersman_shared::wire::REVISION;
@@ -16,12 +16,14 @@ use crate::action::{Action, NewReplicaSet, ScaleCause, StatusWrite, Target};
 use crate::{Error, Result};
 use annotations::{Annotations, HISTORY_LIMIT, Stage};
 use find::Family;
+pub use garbage::Garbage;
 pub use hold::Hold;
 
 pub mod annotations;
 pub mod conditions;
 pub mod fenceposts;
 pub mod find;
+pub mod garbage;
 pub mod history;
 pub mod hold;
 #[cfg(test)]
@@ -58,6 +60,8 @@ pub struct Plan {
     pub held_by: Vec<Hold>,
     /// Earliest moment at which time alone changes the plan; `None`: only a change does.
     pub wake_at: Option<Timestamp>,
+    /// Annotations that are ignored because they cannot be read (DEP-28, DEP-30).
+    pub garbage: Vec<Garbage>,
 }
 
 /// A new size for one ReplicaSet; equal sizes refresh its size annotations.
@@ -115,10 +119,19 @@ fn pods(count: i64) -> i32 {
     i32::try_from(count).unwrap_or(if count < 0 { i32::MIN } else { i32::MAX })
 }
 
+/// The claims of a sync whose plan fails: they come before all that can be wrong with the spec (DEP-1).
+#[must_use]
+pub fn claims(snapshot: &Snapshot, now: Timestamp) -> Plan {
+    Plan {
+        actions: Draft::new(snapshot, now).actions,
+        ..Plan::default()
+    }
+}
+
 /// Plans one sync (DEP-1).
 ///
 /// # Errors
-/// The strategy is unknown, or `maxSurge` does not parse (DEP-36).
+/// The strategy is unknown, `maxSurge` does not parse (DEP-36), or the selector does not match the template.
 pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Result<Plan> {
     let deployment = snapshot.deployment.as_ref();
     if snapshot.selector.is_empty() {
@@ -337,6 +350,13 @@ impl<'a> Draft<'a> {
             return Ok(());
         }
         let deployment = self.deployment();
+        if !self
+            .snapshot
+            .selector
+            .matches(&objects::template_labels(&deployment.spec.template))
+        {
+            return Err(Error::SelectorMismatch);
+        }
         let replicas = rolling::grown(deployment, self.family.total_size(), 0)?;
         let hash = template::hash(&deployment.spec.template, deployment.status.collision_count);
         let owner = deployment.metadata.name.as_deref().unwrap_or_default();
@@ -556,6 +576,7 @@ impl<'a> Draft<'a> {
         // A write brings the next sync by itself.
         let wake_at = wake_at.filter(|_| !is_written);
         Plan {
+            garbage: garbage::of(deployment, &self.family),
             actions: self.actions,
             held_by: self.held_by,
             wake_at,

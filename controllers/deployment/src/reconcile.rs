@@ -1,7 +1,8 @@
 //! Observe, plan, act for one Deployment.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustc_hash::FxHashMap;
 use steersman_shared::clock::Clock;
 use steersman_shared::controller::{Outcome, Reconcile};
 use steersman_shared::informer::KindId;
@@ -11,7 +12,7 @@ use tracing::debug;
 
 use crate::act::{self, Live};
 use crate::observe::Observer;
-use crate::plan::plan;
+use crate::plan::{Garbage, claims, plan};
 use crate::{Error, Result};
 
 /// The reconciler of Deployments.
@@ -19,6 +20,7 @@ pub struct Reconciler {
     pub(crate) observer: Observer,
     pub(crate) sinks: Sinks<Live>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) reported: Reported,
 }
 
 impl Reconcile for Reconciler {
@@ -35,11 +37,28 @@ impl Reconcile for Reconciler {
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
+        let result = self.sync(key).await;
+        if let Some(advice) = result.as_ref().err().and_then(Error::advice)
+            && let Some(deployment) = self.observer.deployment(key)
+            && let Ok(Way::Live(live, _)) = self.sinks.way()
+        {
+            live.report_invalid(&deployment, advice);
+        }
+        result
+    }
+}
+
+impl Reconciler {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome> {
         let Some(snapshot) = self.observer.snapshot(key)? else {
+            self.reported.forget(key);
             return Ok(Outcome::done());
         };
         let now = self.clock.now();
-        let plan = plan(&snapshot, now)?;
+        let (plan, failure) = match plan(&snapshot, now) {
+            Ok(plan) => (plan, None),
+            Err(error) => (claims(&snapshot, now), Some(error)),
+        };
         debug!(actions = plan.actions.len(), wake_at = ?plan.wake_at, held_by = ?plan.held_by, "planned");
         let existing = |name: &str| {
             self.observer
@@ -55,6 +74,38 @@ impl Reconcile for Reconciler {
                 Way::Shadow(sink, _) => act::apply(sink, &owner, &snapshot, &plan, existing, now).await?,
             }
         }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let is_news = self.reported.are_news(key, &plan.garbage);
+        if is_news && let Way::Live(live, _) = self.sinks.way()? {
+            live.report_garbage(&snapshot.deployment, &plan.garbage);
+        }
         Ok(Outcome::wake_at(plan.wake_at))
+    }
+}
+
+/// What was reported about unreadable annotations since the start, so that each is reported once and a Deployment at
+/// rest stays at rest (INV-11).
+#[derive(Debug, Default)]
+pub(crate) struct Reported {
+    by_key: Mutex<FxHashMap<ObjectKey, Vec<Garbage>>>,
+}
+
+impl Reported {
+    /// Whether there is something that was not reported before; it counts as reported from now on.
+    fn are_news(&self, key: &ObjectKey, garbage: &[Garbage]) -> bool {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if garbage.is_empty() {
+            by_key.remove(key);
+            return false;
+        }
+        let former = by_key.insert(key.clone(), garbage.to_vec()).unwrap_or_default();
+        garbage.iter().any(|it| !former.contains(it))
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        by_key.remove(key);
     }
 }

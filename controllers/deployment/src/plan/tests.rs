@@ -1,16 +1,24 @@
+use k8s_openapi::api::apps::v1::ReplicaSetCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use rstest::rstest;
 use serde_json::{Value, json};
 use steersman_shared::conditions::find;
+use steersman_shared::controller::ReconcileError as _;
+use steersman_shared::sink::Retry;
 use steersman_shared::testing::{T0, deployment, replica_set, t, template as pod_template};
-use steersman_shared::wire::{DESIRED_REPLICAS, POD_TEMPLATE_HASH, REVISION};
+use steersman_shared::wire::{DESIRED_REPLICAS, MAX_REPLICAS, POD_TEMPLATE_HASH, REVISION};
 
 use super::*;
 use crate::action::{
     DEADLINE_EXCEEDED, NEW_REPLICA_SET_CREATED, NoRollback, PAUSED, PROGRESSING, RESUMED, ROLLBACK_TO,
 };
 use crate::simulate::World;
+
+mod handed_down;
+mod reported;
+mod rollout;
+mod scaling;
 
 /// A ReplicaSet of `web` with that image, size and number of available pods; its status is up to date.
 fn child(owner: &Deployment, name: &str, image: &str, size: i32, available: i32) -> ReplicaSet {
@@ -94,7 +102,7 @@ fn dep_3_a_deployment_being_deleted_only_gets_a_status() {
 }
 
 #[test]
-fn dep_14_21_the_first_sync_creates_the_replica_set_and_writes_one_status() {
+fn dep_14_dep_21_the_first_sync_creates_the_replica_set_and_writes_one_status() {
     let mut world = world(web(3, "web:1"), vec![]);
     let plan = world.sync().unwrap();
     assert_eq!(summary(&plan), ["create 3", "status"]);
@@ -234,7 +242,11 @@ fn dep_28_a_bad_revision_stays_and_is_reported() {
 #[case::shrinks_unhealthy_first((9, 3), (2, 2), &["scale old 9->7"])]
 #[case::nothing_may_go((9, 9), (2, 0), &[])]
 #[case::shrinks_unhealthy_within_the_limit((9, 8), (2, 2), &["scale old 9->8", "scale old 8->7"])]
-fn dep_47_52_one_step(#[case] old: (i32, i32), #[case] new: (i32, i32), #[case] want: &[&str]) {
+fn dep_47_dep_48_dep_49_dep_50_one_step(
+    #[case] old: (i32, i32),
+    #[case] new: (i32, i32),
+    #[case] want: &[&str],
+) {
     let owner = web(10, "web:2");
     let old = child(&owner, "old", "web:1", old.0, old.1);
     let mut new = child(&owner, "new", "web:2", new.0, new.1);
@@ -345,7 +357,7 @@ fn dep_111_a_paused_recreate_raises_nothing_while_other_pods_run() {
 }
 
 #[test]
-fn dep_76_78_the_deadline_wakes_once_and_then_times_out() {
+fn dep_76_dep_78_the_deadline_wakes_once_and_then_times_out() {
     let owner = web(1, "web:1");
     let mut world = world(owner, vec![]);
     world.settle(10).unwrap();
@@ -383,7 +395,7 @@ fn dep_82_a_clock_set_back_does_not_turn_back_the_update_time() {
 }
 
 #[test]
-fn dep_83_85_pausing_and_resuming_is_noted() {
+fn dep_83_dep_85_pausing_and_resuming_is_noted() {
     let mut world = world(deployment("web").paused().build(), vec![]);
     assert_eq!(summary(&world.sync().unwrap()), ["status"]);
     assert_eq!(reason(&world.deployment.status), Some(PAUSED));
@@ -464,4 +476,44 @@ fn inv_11_a_complete_deployment_plans_nothing() {
     assert!(world.settle(10).unwrap());
     assert_eq!(planned(&world), Plan::default());
     assert_eq!(Value::Null, json!(planned(&world).wake_at));
+}
+
+#[test]
+fn issue_4_a_selector_that_does_not_match_the_template_creates_nothing() {
+    let odd = deployment("web")
+        .template(json!({ "metadata": { "labels": { "app": "db" } }, "spec": {} }))
+        .build();
+    let world = world(odd, vec![]);
+    let error = plan(&world.snapshot().unwrap(), T0).unwrap_err();
+    assert!(matches!(error, Error::SelectorMismatch), "{error}");
+    assert!(
+        error
+            .advice()
+            .unwrap()
+            .starts_with("spec.selector does not match")
+    );
+}
+
+#[rstest]
+#[case::dep_1_unknown_strategy(|it: &mut Deployment| it.spec.strategy.type_ = Some("Sideways".to_owned()),
+    "spec.strategy.type: \"Sideways\" is not known; use RollingUpdate or Recreate")]
+#[case::dep_36_surge(
+    |it: &mut Deployment| {
+        it.spec.strategy.rolling_update.as_mut().unwrap().max_surge = Some(IntOrString::String("abc".to_owned()));
+    },
+    "spec.strategy.rollingUpdate.maxSurge: \"abc\" is neither a number nor a percentage; use a number of pods such as \
+     1, or a percentage such as \"25%\"")]
+fn dep_1_dep_36_a_bad_field_is_named_with_the_way_out_after_claims(
+    #[case] change: fn(&mut Deployment),
+    #[case] advice: &str,
+) {
+    let mut owner = web(3, "web:2");
+    change(&mut owner);
+    let orphan = replica_set("stray").label("app", "web").replicas(0).build();
+    let world = world(owner, vec![orphan]);
+    let snapshot = world.snapshot().unwrap();
+    let error = plan(&snapshot, T0).unwrap_err();
+    assert_eq!(error.advice().as_deref(), Some(advice));
+    assert_eq!(error.retry(), Retry::OnChange, "no hot loop");
+    assert_eq!(summary(&claims(&snapshot, T0)), ["adopt stray"]);
 }
