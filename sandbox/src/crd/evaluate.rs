@@ -118,8 +118,7 @@ impl Program {
     /// # Errors
     /// With the syntax errors and the lines where they are, or that it is nested too deeply.
     pub(super) fn parse(source: &str) -> Result<Self, String> {
-        let nesting = Nesting::of(source);
-        nesting.check()?;
+        let nesting = Nesting::checked(source)?;
         nesting.run(|| {
             let mut expression = Parser::default()
                 .enable_optional_syntax(true)
@@ -129,6 +128,10 @@ impl Program {
             refuse_nulls(&mut expression);
             Ok(Self { expression, nesting })
         })
+    }
+
+    pub(super) fn nesting(&self) -> Nesting {
+        self.nesting
     }
 
     /// Whether it reads this variable.

@@ -72,8 +72,7 @@ impl<'a> Environment<'a> {
     }
 
     fn check(&self, source: &str, optional_old_self: bool) -> Result<(Ty<'a>, Checked), String> {
-        Program::parse(source)?;
-        Nesting::of(source).run(|| {
+        Program::parse(source)?.nesting().run(|| {
             let node = parse::parse(source).ok_or("expression is not supported by this server")?;
             check::check(&node, self.schema, self.is_resource, optional_old_self)
                 .map_err(|problems| show_problems(source, problems))

@@ -6,6 +6,13 @@ use super::parse::{Token, scan};
 /// Deepest nesting, and longest chain of operators, in one expression (cel-go, kube-apiserver 1.36).
 const DEEPEST: usize = 250;
 
+/// Longest chain of `&&` or `||`. Ours: upstream balances the tree of such a chain and has no limit, the evaluator here
+/// does not.
+const LONGEST_LOGIC: usize = 1000;
+
+/// Longest expression, in characters (cel-go, kube-apiserver 1.36).
+const LONGEST: usize = 100_000;
+
 /// Stack for expressions up to [`DEEPEST`], in bytes: an unoptimised build takes 100 KiB per level. It is mapped, and
 /// only what is used of it takes memory.
 const STACK: usize = 64 << 20;
@@ -20,14 +27,17 @@ pub(in crate::crd) struct Nesting {
     levels: usize,
     /// Operators and members in a row, on all levels around the innermost part.
     links: usize,
+    /// `&&` and `||` in a row.
+    logic: usize,
 }
 
 impl Nesting {
-    /// Measures an expression, malformed ones too.
-    pub(in crate::crd) fn of(source: &str) -> Self {
+    /// Measures an expression, a malformed one too.
+    fn of(source: &str) -> Self {
         match scan(source) {
             Some(tokens) => Self::of_signs(tokens.iter().filter_map(|(token, _)| match token {
                 Token::Sign(sign) => Some(*sign),
+                Token::Name(name) if name == "in" => Some("in"),
                 _ => None,
             })),
             // Not even tokens: an upper bound, for the parser that says what is wrong.
@@ -56,30 +66,47 @@ impl Nesting {
                     here.links += 1;
                 }
                 "," => here = around.last().copied().unwrap_or_default(),
-                "&&" | "||" | ":" => here.links = around.last().map_or(0, |outer| outer.links),
-                "?" => {
+                "&&" | "||" | ":" | "?" => {
                     here.links = around.last().map_or(0, |outer| outer.links);
-                    here.levels += 1;
+                    here.logic += usize::from(sign.len() == 2);
+                    here.levels += usize::from(sign == "?");
                 }
                 _ => here.links += 1,
             }
             deepest.levels = deepest.levels.max(here.levels);
             deepest.links = deepest.links.max(here.links);
+            deepest.logic = deepest.logic.max(here.logic);
         }
         deepest
     }
 
-    /// Refuses what is nested too deeply.
+    /// Measures an expression and refuses what is too long or nested too deeply.
     ///
     /// # Errors
     /// With upstream's words.
-    pub(in crate::crd) fn check(self) -> Result<(), String> {
+    pub(in crate::crd) fn checked(source: &str) -> Result<Self, String> {
+        let size = source.chars().count();
+        if size > LONGEST {
+            return Err(format!(
+                "ERROR: <input>:-1:0: expression code point size exceeds limit: size: {size}, limit {LONGEST}"
+            ));
+        }
+        let nesting = Self::of(source);
+        nesting.check()?;
+        Ok(nesting)
+    }
+
+    fn check(self) -> Result<(), String> {
         if self.levels > DEEPEST {
             Err(format!(
                 "ERROR: <input>:-1:0: expression recursion limit exceeded: {DEEPEST}"
             ))
         } else if self.links > DEEPEST {
             Err("ERROR: <input>:-1:0: max recursion depth exceeded".to_owned())
+        } else if self.logic > LONGEST_LOGIC {
+            Err(format!(
+                "this server supports no more than {LONGEST_LOGIC} operators && and || in a row; split the rule"
+            ))
         } else {
             Ok(())
         }
@@ -87,7 +114,7 @@ impl Nesting {
 
     /// Runs something that recurses into the expression.
     pub(in crate::crd) fn run<T>(self, run: impl FnOnce() -> T) -> T {
-        if self.levels + self.links <= SHALLOW {
+        if self.levels + self.links + self.logic <= SHALLOW {
             run()
         } else {
             stacker::maybe_grow(STACK / 2, STACK, run)
@@ -103,7 +130,7 @@ mod tests {
     use crate::crd::evaluate::Program;
 
     fn nesting(source: &str) -> (usize, usize) {
-        let Nesting { levels, links } = Nesting::of(source);
+        let Nesting { levels, links, .. } = Nesting::of(source);
         (levels, links)
     }
 
@@ -128,6 +155,7 @@ mod tests {
             deep("(", ")"),
             deep("false ? false : ", ""),
             format!("{}0 > 0", "1+".repeat(240)),
+            format!("{}true", "false||".repeat(1000)),
         ];
         let run = move || {
             let context = Context::default();
@@ -152,11 +180,20 @@ mod tests {
             (format!("{}0 > 0", "1+".repeat(300)), Some(long)),
             (format!("self{} > 0", ".a".repeat(300)), Some(long)),
             (format!("{}0 > 0", "1+".repeat(200)), None),
+            (format!("{}1", "1 in ".repeat(300)), Some(long)),
             (format!("{}true", "true&&".repeat(500)), None),
             (format!("{}true{}", "(".repeat(60), ")".repeat(60)), None),
         ] {
-            let refused = Nesting::of(&source).check().err();
+            let refused = Nesting::checked(&source).err();
             assert_eq!(refused.as_deref(), expected, "{source}");
         }
+        assert!(Nesting::checked(&format!("{}true", "true||".repeat(1001))).is_err());
+        assert_eq!(
+            Nesting::checked(&"1".repeat(100_001)),
+            Err(
+                "ERROR: <input>:-1:0: expression code point size exceeds limit: size: 100001, limit 100000"
+                    .to_owned()
+            )
+        );
     }
 }
