@@ -358,6 +358,30 @@ async fn list_pods(settings: &Settings, client: &Arc<Client>, name: &str, query:
     figure(&format!("{name}_median_milliseconds"), median.as_secs_f64() * 1e3)
 }
 
+/// Body of a watch from a version on.
+async fn watch(client: &Client, path: &str, version: &str) -> Outcome<hyper::body::Incoming> {
+    let path = format!("{path}?watch=1&resourceVersion={version}");
+    let answer = client.send(Method::GET, &path, "", Bytes::new()).await?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("watch: {}", answer.status()).into());
+    }
+    Ok(answer.into_body())
+}
+
+/// resourceVersion of the object in a line of a watch.
+fn version_of(line: &[u8]) -> &str {
+    let name = b"\"resourceVersion\":\"";
+    let found = line.windows(name.len()).position(|part| part == name);
+    let value = found
+        .and_then(|at| line.get(at + name.len()..))
+        .unwrap_or_default();
+    let end = value.iter().position(|byte| *byte == b'"').unwrap_or_default();
+    value
+        .get(..end)
+        .and_then(|text| std::str::from_utf8(text).ok())
+        .unwrap_or_default()
+}
+
 /// Many watches of the same objects, and writes that all of them are told.
 async fn fan_out(settings: &Settings, client: &Arc<Client>) -> Outcome<()> {
     let maps = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
@@ -366,25 +390,40 @@ async fn fan_out(settings: &Settings, client: &Arc<Client>) -> Outcome<()> {
         .pointer("/metadata/resourceVersion")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let watching = Client::connect(&settings.kubeconfig, CONNECTIONS).await?;
+    let watching = Arc::new(Client::connect(&settings.kubeconfig, CONNECTIONS).await?);
     let received = Arc::new(AtomicUsize::new(0));
     let all = Arc::new(Notify::new());
     let wanted = WATCHES * WATCHED_WRITES;
     let mut watches = JoinSet::new();
     for _ in 0..WATCHES {
-        let path = format!("{maps}?watch=1&resourceVersion={version}");
-        let answer = watching.send(Method::GET, &path, "", Bytes::new()).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(format!("watch: {}", answer.status()).into());
-        }
+        let mut answer = watch(&watching, &maps, version).await?;
         let (received, all) = (Arc::clone(&received), Arc::clone(&all));
+        let (watching, maps) = (Arc::clone(&watching), maps.clone());
+        let mut seen = version.to_owned();
         watches.spawn(async move {
-            let mut body = answer.into_body();
-            while let Some(Ok(frame)) = body.frame().await {
-                let Some(data) = frame.data_ref() else { continue };
-                let lines = data.iter().map(|byte| usize::from(*byte == b'\n')).sum::<usize>();
-                if received.fetch_add(lines, Ordering::Relaxed) + lines >= wanted {
-                    all.notify_one();
+            loop {
+                let mut line = Vec::new();
+                while let Some(Ok(frame)) = answer.frame().await {
+                    let Some(data) = frame.data_ref() else { continue };
+                    let mut lines = 0;
+                    for part in data.split_inclusive(|byte| *byte == b'\n') {
+                        if line.ends_with(b"\n") {
+                            line.clear();
+                        }
+                        line.extend_from_slice(part);
+                        lines += usize::from(part.ends_with(b"\n"));
+                    }
+                    if line.ends_with(b"\n") {
+                        version_of(&line).clone_into(&mut seen);
+                    }
+                    if received.fetch_add(lines, Ordering::Relaxed) + lines >= wanted {
+                        all.notify_one();
+                    }
+                }
+                // A server may end a watch that lags; what was not seen is watched again.
+                match watch(&watching, &maps, &seen).await {
+                    Ok(again) => answer = again,
+                    Err(_) => return,
                 }
             }
         });

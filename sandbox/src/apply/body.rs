@@ -9,6 +9,17 @@ use serde::{
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
 
+/// Deepest nesting of YAML that is read: as deep as JSON.
+pub(crate) const DEEPEST: usize = 127;
+
+/// Stack that reading YAML of that depth takes, in bytes: some 50 KiB per level in an unoptimised build.
+const STACK: usize = 16 << 20;
+
+/// Reads YAML on a stack that is large enough for [`DEEPEST`].
+pub(crate) fn on_deep_stack<T>(read: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK / 2, STACK, read)
+}
+
 /// A parsed body.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
@@ -23,12 +34,13 @@ pub(crate) struct Body {
 /// With the reason if it is no YAML, or no map.
 pub(crate) fn parse(body: &[u8]) -> Result<Body, String> {
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         legacy_octal_numbers: true,
     };
     let mut reader = body;
     let mut documents = serde_saphyr::read_with_options::<_, Body>(&mut reader, options);
-    let mut body = match documents.next() {
+    let mut body = match on_deep_stack(|| documents.next()) {
         None => Body::default(),
         Some(Ok(body)) => body,
         Some(Err(error)) => {
@@ -215,5 +227,14 @@ mod tests {
                 .unwrap_err()
                 .starts_with("error converting YAML to JSON: yaml: line ")
         );
+    }
+
+    #[test]
+    fn api_290_bodies_may_be_as_deep_as_json() {
+        let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        assert!(parse(nested(DEEPEST).as_bytes()).is_ok());
+        assert!(parse(nested(DEEPEST + 1).as_bytes()).is_err());
+        assert!(serde_json::from_str::<Value>(&nested(DEEPEST)).is_ok());
+        assert!(serde_json::from_str::<Value>(&nested(DEEPEST + 1)).is_err());
     }
 }

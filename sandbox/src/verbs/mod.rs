@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission,
+    admission, apply,
     auth::User,
     json,
     negotiation::{self, Accepted, Encoding, Form},
@@ -505,9 +505,14 @@ impl Call<'_> {
         let media_type = negotiation::body_type(content_type).ok_or_else(unsupported)?;
         let parsed = match media_type.as_str() {
             "" | "application/json" => json::parse(&self.body).map_err(|error| error.to_string()),
-            "application/yaml" => serde_saphyr::from_slice(&self.body)
-                .map(|object| (object, Vec::new()))
-                .map_err(|error| error.to_string()),
+            "application/yaml" => {
+                let options = serde_saphyr::options! {
+                    budget: serde_saphyr::budget! { max_depth: apply::body::DEEPEST },
+                };
+                apply::body::on_deep_stack(|| serde_saphyr::from_slice_with_options(&self.body, options))
+                    .map(|object| (object, Vec::new()))
+                    .map_err(|error| error.to_string())
+            }
             protobuf::MEDIA_TYPE => return self.decode_protobuf(),
             _ => return Err(unsupported()),
         };
