@@ -21,6 +21,7 @@ use steersman_shared::{controller, wire};
 pub mod act;
 pub mod action;
 mod error;
+pub mod explain;
 pub mod observe;
 pub mod plan;
 mod reconcile;

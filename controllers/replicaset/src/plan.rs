@@ -1,5 +1,6 @@
 //! From a snapshot of one ReplicaSet to what is to be written next. Pure: no I/O, no clock.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -52,11 +53,26 @@ pub struct Plan {
 
 /// Why less is done than is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Hold {
     /// The ReplicaSet is being deleted (RS-24).
     Deleting,
     /// More creates or deletes than one sync may do (RS-33).
-    Burst,
+    Burst {
+        /// Pods that have to wait for a later sync.
+        left: usize,
+    },
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deleting => {
+                f.write_str("the ReplicaSet is being deleted: its pods are left to the garbage collector")
+            }
+            Self::Burst { left } => write!(f, "at most {BURST} pods at a time: {left} have to wait"),
+        }
+    }
 }
 
 /// How creating or deleting pods went.
@@ -97,8 +113,9 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Plan {
         plan.held_by.push(Hold::Deleting);
         Step::Skipped
     } else {
-        if wanted.abs_diff(active) > BURST {
-            plan.held_by.push(Hold::Burst);
+        let left = wanted.abs_diff(active).saturating_sub(BURST);
+        if left > 0 {
+            plan.held_by.push(Hold::Burst { left });
         }
         if active < wanted {
             let count = u32::try_from((wanted - active).min(BURST)).unwrap_or(u32::MAX);

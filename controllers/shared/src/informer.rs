@@ -127,6 +127,16 @@ impl<K: Watched> Informer<K> {
         )
     }
 
+    /// Takes in a complete list, as the watch would. Not beside a running watch.
+    pub fn fill(&self, objects: impl IntoIterator<Item = Decoded<K>>) {
+        let mut list = Listing::default();
+        self.take_in(&mut list, Event::Init);
+        for object in objects {
+            self.take_in(&mut list, Event::InitApply(object));
+        }
+        self.take_in(&mut list, Event::InitDone);
+    }
+
     /// The cache.
     #[must_use]
     pub fn cache(&self) -> &Arc<Cache<K>> {

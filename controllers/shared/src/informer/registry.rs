@@ -119,8 +119,8 @@ impl Informers {
         Self::with_client(Some(client), metrics, readiness)
     }
 
-    /// Informers without watches: tests play them with [`crate::testing::Feed`] or [`Informer::drive`].
-    #[cfg(any(test, feature = "testing"))]
+    /// Informers without watches: a program that looks once fills them with [`Informer::fill`], tests play them with
+    /// `testing::Feed` or [`Informer::drive`].
     #[must_use]
     pub fn detached() -> Self {
         Self::with_client(None, &Metrics::default(), &Readiness::default())
