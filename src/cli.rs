@@ -55,6 +55,11 @@ pub(crate) enum Verb {
     Sandbox(SandboxArgs),
     /// Print the definitions of steersman's custom resources: `steersman crds | kubectl apply -f -`.
     Crds,
+    /// Tell what the controllers would do next with a Deployment or ReplicaSet, and what holds it up.
+    ///
+    /// Reads the object, its ReplicaSets and its pods once and writes nothing. It works whichever controllers run in the
+    /// cluster: the plan is the one that `steersman run` would make now.
+    Explain(ExplainArgs),
     /// Print the version and the Kubernetes API version it is built for.
     Version,
 }
@@ -67,8 +72,95 @@ impl Verb {
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "warn,kube_runtime=error,kube_client=error",
             Self::Run(_) | Self::Crds | Self::Version => "info,kube_runtime=error,kube_client=error",
+            Self::Explain(_) => "warn,kube_client=off",
         }
     }
+}
+
+/// Which cluster.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterArgs {
+    /// Kubeconfig file; default: $KUBECONFIG, then ~/.kube/config, then the in-cluster service account.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; default: its current context.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For a person.
+    Text,
+    /// For programs: one JSON document.
+    Json,
+}
+
+/// Flags of `steersman explain`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Kind of the object.
+    #[arg(value_enum, ignore_case = true)]
+    pub(crate) kind: ExplainKind,
+    /// The object; without a namespace in the one of the kubeconfig's context.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub(crate) object: ObjectName,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(crate) output: OutputFormat,
+    /// Which cluster.
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// What can be explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainKind {
+    /// A Deployment with its ReplicaSets and pods.
+    #[value(aliases = ["deployments", "deploy", "deployment.apps"])]
+    Deployment,
+    /// A ReplicaSet with its pods.
+    #[value(aliases = ["replicasets", "rs", "replicaset.apps"])]
+    Replicaset,
+}
+
+/// An object by name, with its namespace if that is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectName {
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+}
+
+impl std::str::FromStr for ObjectName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        for (part, what) in [(namespace, "namespace"), (Some(name), "name")] {
+            if let Some(part) = part.filter(|part| !is_object_name(part)) {
+                return Err(format!(
+                    "{part:?} is no {what} of an object (lower-case letters, digits, '-' and '.'); write it as NAMESPACE/NAME, like shop/web"
+                ));
+            }
+        }
+        Ok(Self {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// Whether the API server takes that as a name (RFC 1123 subdomain).
+fn is_object_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let inner = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 /// Flags of `steersman run`.
@@ -237,6 +329,19 @@ mod tests {
     fn sty_8_the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn issue_4_objects_are_named_by_namespace_and_name() {
+        let parsed = |text: &str| text.parse::<ObjectName>().ok().map(|it| (it.namespace, it.name));
+        assert_eq!(
+            parsed("shop/web"),
+            Some((Some("shop".to_owned()), "web".to_owned()))
+        );
+        assert_eq!(parsed("web.v2"), Some((None, "web.v2".to_owned())));
+        for bad in ["", "shop/", "/web", "a/b/c", "Web", "shop/-web", "../x", "a..b"] {
+            assert_eq!(parsed(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod crds;
 mod demo;
 #[cfg(feature = "sandbox")]
 mod dump;
+mod explain;
 mod failure;
 mod manager;
 mod run;
@@ -49,6 +50,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         .context("the runtime's threads")?;
     match cli.verb {
         Verb::Run(args) => runtime.block_on(run::run(args)),
+        Verb::Explain(args) => runtime.block_on(explain::run(args)),
         #[cfg(feature = "sandbox")]
         Verb::Sandbox(args) => runtime.block_on(sandbox::run(args)),
         Verb::Crds => crds::print(),
