@@ -155,6 +155,26 @@ impl LabelSelector {
         })
     }
 
+    /// A part of the compact JSON of every object that is selected, to tell most others apart without parsing them; `None`
+    /// if there is none.
+    #[must_use]
+    pub(crate) fn evidence(&self) -> Option<String> {
+        let is_plain = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+        };
+        self.requirements.iter().find_map(|requirement| {
+            let key = &requirement.key;
+            match &requirement.operator {
+                Operator::In(values) => match values.as_slice() {
+                    [value] if is_plain(key) && is_plain(value) => Some(format!("\"{key}\":\"{value}\"")),
+                    _ => None,
+                },
+                _ => None,
+            }
+        })
+    }
+
     /// Whether it matches everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -672,6 +692,12 @@ mod tests {
             .map(|(name, _)| *name)
             .collect();
         assert_eq!(found.join(" "), want);
+        if let Some(evidence) = selector.evidence() {
+            let selected = pods.iter().filter(|(name, _)| found.contains(name));
+            for (name, labels) in selected {
+                assert!(labels.to_string().contains(&evidence), "{name} has {evidence}");
+            }
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{DecodeError, Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,6 +35,8 @@ pub(crate) fn get(call: &Call<'_>) -> Result<Answer, Failure> {
 pub(crate) struct Filter {
     kind: Arc<Kind>,
     labels: LabelSelector,
+    /// What the JSON of an object must contain for its labels to be looked at.
+    evidence: Option<Finder<'static>>,
     fields: FieldSelector,
 }
 
@@ -50,6 +53,7 @@ impl Filter {
         fields.check(&call.kind.gk, extra).map_err(bad)?;
         Ok(Self {
             kind: Arc::clone(&call.kind),
+            evidence: labels.evidence().map(|text| Finder::new(&text).into_owned()),
             labels,
             fields,
         })
@@ -76,7 +80,10 @@ impl Filter {
         if self.is_empty() {
             return true;
         }
-        if !self.labels.is_empty() && !self.labels.matches(&labels_of(object)) {
+        let is_out = |evidence: &Finder<'_>| evidence.find(object.json()).is_none();
+        if self.evidence.as_ref().is_some_and(is_out)
+            || !self.labels.is_empty() && !self.labels.matches(&labels_of(object))
+        {
             return false;
         }
         self.fields.is_empty()
@@ -86,7 +93,7 @@ impl Filter {
     }
 }
 
-/// The labels of an object, or null. Everything around them is skipped: a list by label looks at all objects of its table.
+/// The labels of an object, or null. Everything around them is skipped.
 fn labels_of(object: &Object) -> Value {
     #[derive(Default, Deserialize)]
     #[serde(default)]
