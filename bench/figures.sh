@@ -24,7 +24,7 @@ done
 
 "$bin" sandbox --nodes 5 --no-controllers --kubeconfig-out "$dir/kc1" >"$dir/out" 2>&1 & s=$!
 until [ -s "$dir/kc1" ] && kubectl --kubeconfig "$dir/kc1" get --raw /readyz >/dev/null 2>&1; do sleep 0.05; done
-"$bin" run --kubeconfig "$dir/kc1" --mode all=active --admin-address off >"$dir/run.out" 2>&1 & r=$!
+"$bin" run --kubeconfig "$dir/kc1" --mode all=active --no-native-controller-manager --admin-address off >"$dir/run.out" 2>&1 & r=$!
 sleep 10; echo "run_idle_memory $(rss $r)"; echo "run_idle_cpu_in_10_s $(cpu $r)"
 kill $r $s; wait $r $s || true
 

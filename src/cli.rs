@@ -181,6 +181,16 @@ pub(crate) struct RunArgs {
     /// Name of the leader lease: only one holder of it writes.
     #[arg(long, value_name = "NAME", default_value = "steersman")]
     pub(crate) lease_name: String,
+    /// Say that no kube-controller-manager exists, not even one that is down: active controllers then start at once.
+    ///
+    /// Without it, a controller made active waits until the native one is proven to be off: a probe object in the
+    /// lease's namespace stays untouched for 30 s while kube-controller-manager is alive (its Lease in kube-system is
+    /// renewed). With or without it, a native controller that is seen at work makes ours stand by.
+    #[arg(long)]
+    pub(crate) no_native_controller_manager: bool,
+    /// Seconds that the guard's probe has to stay untouched before a controller acts. Less than 30 only in tests.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) guard_quiet_seconds: u64,
     /// Write without a leader lease. Only right while no second copy can run.
     #[arg(long)]
     pub(crate) no_leader_election: bool,
@@ -196,7 +206,8 @@ pub(crate) struct ControllerArgs {
     /// (plans are logged and counted, nothing is written) or off. Repeatable, later ones win.
     ///
     /// Without it, deployment and replicaset shadow the cluster's own controllers, and the scheduler is active for
-    /// the pods that name it. Make a controller active only where the native one does not run.
+    /// the pods that name it. An active deployment or replicaset controller stands by, which is shadow, for as long
+    /// as the native one may be at work.
     #[arg(long = "mode", value_name = "NAME=MODE", value_parser = parse_mode)]
     pub(crate) modes: Vec<(ControllerName, Mode)>,
     /// Schedule the pods whose spec.schedulerName is this; repeatable.

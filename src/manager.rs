@@ -1,16 +1,19 @@
 //! Wiring: clients, watches, controllers and the admin port on one supervisor. No reconcile logic, and the choice
 //! live or shadow is made here, once (STY-2).
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use steersman_shared::clock::{Clock, SystemClock};
 use steersman_shared::context::{Context, Mode};
+use steersman_shared::guard::{self, Guard, KubePlane, Licence, Native};
 use steersman_shared::informer::Informers;
 use steersman_shared::lease::{self, Elector, KubeLease, Leadership};
 use steersman_shared::metrics::Metrics;
+use steersman_shared::opt_out::OptOuts;
 use steersman_shared::ready::Readiness;
 use steersman_shared::recorder::{EventWriter, KubeEvents, Recorders};
 use steersman_shared::supervisor::Supervisor;
@@ -18,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::cli::{ControllerArgs, ControllerName};
+
+/// Source of the guard's events.
+const COMPONENT: &str = "steersman-guard";
 
 /// Which controllers run, and how.
 #[derive(Clone, Debug)]
@@ -42,13 +48,23 @@ impl Controllers {
 
     /// Every controller, as the only one of the cluster.
     #[cfg(feature = "sandbox")]
-    pub(crate) fn alone() -> Self {
+    fn alone() -> Self {
         Self {
             deployment: Mode::Active,
             replicaset: Mode::Active,
             scheduler: Mode::Active,
             scheduler_names: vec!["default-scheduler".to_owned(), "steersman".to_owned()],
         }
+    }
+
+    /// The native controllers whose work is to be taken over.
+    fn taken_over(&self) -> Vec<Native> {
+        let modes = [
+            (self.deployment, Native::Deployment),
+            (self.replicaset, Native::ReplicaSet),
+        ];
+        let active = modes.into_iter().filter(|(mode, _)| *mode == Mode::Active);
+        active.map(|(_, native)| native).collect()
     }
 
     fn any_writes(&self) -> bool {
@@ -70,10 +86,19 @@ pub(crate) struct Manager {
 
 /// How the right to write is obtained.
 pub(crate) enum Election {
-    /// There is no other process.
+    /// There is no other process of ours.
     Alone,
     /// Through the Lease of this namespace and name.
     Lease(String, String),
+}
+
+/// How native controllers are kept from being fought.
+pub(crate) enum Protection {
+    /// The cluster has none and never will: its API server is ours.
+    #[cfg(feature = "sandbox")]
+    Unneeded,
+    /// By a guard.
+    Guard(guard::Config),
 }
 
 impl Manager {
@@ -104,6 +129,7 @@ impl Manager {
         keeper: &mut Supervisor,
         controllers: &Controllers,
         election: Election,
+        protection: Protection,
         released: &CancellationToken,
     ) -> anyhow::Result<()> {
         let leadership = match election {
@@ -131,6 +157,8 @@ impl Manager {
             metrics: Arc::clone(&self.registry),
             shared_metrics: self.metrics.clone(),
             mode: Mode::Active,
+            licence: Licence::unguarded(),
+            opt_outs: OptOuts::default(),
             instance: self.instance.clone(),
         };
         let events = KubeEvents::new(self.client.clone());
@@ -144,14 +172,30 @@ impl Manager {
             scheduler_names = controllers.scheduler_names.join(","),
             "controllers start"
         );
+        let workloads = [controllers.deployment, controllers.replicaset];
+        let context = if workloads.iter().all(|mode| *mode == Mode::Off) {
+            context
+        } else {
+            let recorder = context.recorder.core(COMPONENT);
+            Context {
+                opt_outs: OptOuts::new(&informers, recorder),
+                ..context
+            }
+        };
+        let licences = self.protect(supervisor, &context, controllers, protection);
+        let licence = |native| licences.get(&native).cloned().unwrap_or_default();
         if controllers.deployment != Mode::Off {
-            let context = context.with_mode(controllers.deployment);
+            let context = context
+                .with_mode(controllers.deployment)
+                .with_licence(licence(Native::Deployment));
             let controller = steersman_deployment::new(&context, &steersman_deployment::Config::default())
                 .context("deployment controller")?;
             supervisor.spawn("deployment", controller.run());
         }
         if controllers.replicaset != Mode::Off {
-            let context = context.with_mode(controllers.replicaset);
+            let context = context
+                .with_mode(controllers.replicaset)
+                .with_licence(licence(Native::ReplicaSet));
             let controller = steersman_replicaset::new(&context, &steersman_replicaset::Config::default())
                 .context("replicaset controller")?;
             supervisor.spawn("replicaset", controller.run());
@@ -167,6 +211,60 @@ impl Manager {
         }
         supervisor.spawn("watches", informers.run(self.stop.clone()));
         Ok(())
+    }
+
+    /// As [`Self::start`], with every controller and nobody else in the cluster.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn start_alone(
+        &self,
+        supervisor: &mut Supervisor,
+        keeper: &mut Supervisor,
+        released: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let (controllers, protection) = (Controllers::alone(), Protection::Unneeded);
+        self.start(
+            supervisor,
+            keeper,
+            &controllers,
+            Election::Alone,
+            protection,
+            released,
+        )
+    }
+
+    /// Puts the guard on the supervisor if there is anything to guard; what it says to each controller.
+    fn protect(
+        &self,
+        supervisor: &mut Supervisor,
+        context: &Context,
+        controllers: &Controllers,
+        protection: Protection,
+    ) -> BTreeMap<Native, Licence> {
+        let natives = controllers.taken_over();
+        let config = match protection {
+            #[cfg(feature = "sandbox")]
+            Protection::Unneeded => return BTreeMap::new(),
+            Protection::Guard(config) => config,
+        };
+        if natives.is_empty() {
+            return BTreeMap::new();
+        }
+        let metrics =
+            guard::Metrics::register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        let plane = KubePlane::new(self.client.clone(), config.namespace.clone(), config.name.clone());
+        let mut guard = Guard::new(
+            plane,
+            config,
+            &context.informers,
+            &context.leadership,
+            Arc::clone(&self.clock),
+            context.recorder.core(COMPONENT),
+            metrics,
+        );
+        let licences = natives.into_iter().map(|native| (native, guard.guard(native)));
+        let licences = licences.collect();
+        supervisor.spawn("guard", guard.run(self.stop.clone()));
+        licences
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use steersman_shared::guard;
 use steersman_shared::supervisor::Supervisor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 use crate::admin::{self, Admin, Pulse};
 use crate::cli::RunArgs;
 use crate::failure::{Usage, report};
-use crate::manager::{Controllers, Election, Manager};
+use crate::manager::{Controllers, Election, Manager, Protection};
 use crate::signals;
 
 /// Writes in flight get so long to finish after a signal (STY-77).
@@ -66,7 +67,20 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
             Election::Lease(args.lease_namespace.clone(), args.lease_name.clone())
         };
         let controllers = Controllers::from_args(&args.controllers);
-        manager.start(&mut supervisor, &mut keeper, &controllers, election, &released)?;
+        let protection = Protection::Guard(guard::Config {
+            namespace: args.lease_namespace.clone(),
+            name: format!("{}-probe", args.lease_name),
+            quiet: Duration::from_secs(args.guard_quiet_seconds),
+            declared_absent: args.no_native_controller_manager,
+        });
+        manager.start(
+            &mut supervisor,
+            &mut keeper,
+            &controllers,
+            election,
+            protection,
+            &released,
+        )?;
     }
     // Outcome of the controllers first: it is the reason why the process ends.
     let ended = supervisor.run(DRAIN).await;

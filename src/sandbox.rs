@@ -23,7 +23,7 @@ use crate::cli::SandboxArgs;
 use crate::demo;
 use crate::dump;
 use crate::failure::Usage;
-use crate::manager::{Controllers, Election, Manager};
+use crate::manager::Manager;
 use crate::run::{DRAIN, load};
 use crate::signals;
 
@@ -138,13 +138,7 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     start_nodes(&mut supervisor, args, (count, adopted), &client, &clock, &stop)?;
     if !args.no_controllers {
         let manager = Manager::new(client.clone(), stop.clone());
-        manager.start(
-            &mut supervisor,
-            &mut keeper,
-            &Controllers::alone(),
-            Election::Alone,
-            &finished,
-        )?;
+        manager.start_alone(&mut supervisor, &mut keeper, &finished)?;
     }
 
     let path = args.kubeconfig_out.clone().unwrap_or_else(default_kubeconfig);

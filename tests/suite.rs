@@ -40,3 +40,6 @@ mod rbac;
 #[cfg(test)]
 #[path = "suite/simulation.rs"]
 mod simulation;
+#[cfg(test)]
+#[path = "suite/takeover.rs"]
+mod takeover;

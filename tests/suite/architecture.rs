@@ -161,6 +161,31 @@ fn sty_13_only_act_holds_a_client() {
     assert!(offences.is_empty(), "{offences:#?}");
 }
 
+/// Server-side apply would raise conflicts with the native controllers' fields, a full update could rewrite
+/// `managedFields`, and each writer has one name.
+#[test]
+fn take_7_controllers_patch_plainly_and_under_one_name_each() {
+    let mut managers = BTreeMap::new();
+    for dir in controllers() {
+        for path in files(&dir.join("src"), "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for banned in ["Patch::Apply", ".replace_status(", "managed_fields = Some"] {
+                assert!(!code.contains(banned), "{}: {banned}", path.display());
+            }
+            for line in code.lines().filter(|line| line.contains("const FIELD_MANAGER")) {
+                let name = line.split('"').nth(1).unwrap().to_owned();
+                let former = managers.insert(name.clone(), path.clone());
+                assert_eq!(former, None, "{name}");
+            }
+        }
+    }
+    let names: Vec<&str> = managers.keys().map(String::as_str).collect();
+    for name in ["steersman-deployment", "steersman-guard", "steersman-replicaset"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+}
+
 /// Requirement IDs in a text, in the form `RS-12`; only of the areas in `prefixes`.
 fn requirements(text: &str, prefixes: &[&str], upper: bool) -> BTreeSet<String> {
     let separator = if upper { '-' } else { '_' };

@@ -240,6 +240,7 @@ impl Cluster {
             "--scheduler-name",
             "default-scheduler",
             "--no-leader-election",
+            "--no-native-controller-manager",
         ]);
         self.processes.insert(0, run);
         self
@@ -247,10 +248,46 @@ impl Cluster {
 
     /// `steersman run` with every controller active, as the only scheduler.
     pub(crate) fn run_steersman(&self) -> Process {
-        self.run_steersman_with(&["--mode", "all=active", "--scheduler-name", "default-scheduler"])
+        self.run_steersman_with(&[
+            "--mode",
+            "all=active",
+            "--scheduler-name",
+            "default-scheduler",
+            "--no-native-controller-manager",
+        ])
     }
 
     pub(crate) fn run_steersman_with(&self, flags: &[&str]) -> Process {
+        self.run_steersman_as("run", flags)
+    }
+
+    /// kube-controller-manager from `KUBEBUILDER_ASSETS` with these controllers, under a Lease with short terms if it
+    /// wants one; `None`, with a word about it, when there is none.
+    pub(crate) fn run_native(&self, name: &str, controllers: &str, lease: bool) -> Option<Process> {
+        let program = PathBuf::from(std::env::var_os("KUBEBUILDER_ASSETS")?).join("kube-controller-manager");
+        if !program.exists() {
+            println!(
+                "skipped beside the native controllers: {} does not exist",
+                program.display()
+            );
+            return None;
+        }
+        let flags = [
+            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!("--controllers={controllers}"),
+            "--secure-port=0".to_owned(),
+            format!("--leader-elect={lease}"),
+            "--leader-elect-lease-duration=4s".to_owned(),
+            "--leader-elect-renew-deadline=3s".to_owned(),
+            "--leader-elect-retry-period=1s".to_owned(),
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
+        ];
+        Some(Process::start(name, self.dir.path(), program, &flags))
+    }
+
+    /// `steersman run` with these flags; its output goes to a file of that name.
+    pub(crate) fn run_steersman_as(&self, name: &str, flags: &[&str]) -> Process {
         let kubeconfig = self.kubeconfig.to_str().unwrap();
         let base = [
             "run",
@@ -259,7 +296,7 @@ impl Cluster {
             "--admin-address",
             "127.0.0.1:0",
         ];
-        Process::start("run", self.dir.path(), STEERSMAN, &[&base[..], flags].concat())
+        Process::start(name, self.dir.path(), STEERSMAN, &[&base[..], flags].concat())
     }
 
     pub(crate) fn try_kubectl<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {

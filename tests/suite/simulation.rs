@@ -27,9 +27,11 @@ use steersman_sandbox::service::ApiService;
 use steersman_sandbox::store::Revision;
 use steersman_sandbox::{Config, Server, housekeeping};
 use steersman_shared::context::{Context, Mode};
+use steersman_shared::guard::Licence;
 use steersman_shared::informer::Informers;
 use steersman_shared::lease::{self, Elector, KubeLease, Leadership};
 use steersman_shared::metrics::Metrics;
+use steersman_shared::opt_out::OptOuts;
 use steersman_shared::ready::Readiness;
 use steersman_shared::recorder::{EventWriter, KubeEvents, Recorders};
 use tokio::task::JoinSet;
@@ -232,6 +234,8 @@ async fn controller_process(
         metrics: Arc::new(Mutex::new(registry)),
         shared_metrics: metrics.clone(),
         mode: Mode::Active,
+        licence: Licence::unguarded(),
+        opt_outs: OptOuts::default(),
         instance: "simulation".to_owned(),
     };
     let deployments = steersman_deployment::new(&context, &steersman_deployment::Config::default()).unwrap();
@@ -246,7 +250,7 @@ async fn controller_process(
     futures::join!(
         Box::pin(async { deployments.run().await.unwrap() }),
         Box::pin(async { sets.run().await.unwrap() }),
-        Box::pin(async { scheduler.run().await.unwrap() }),
+        Box::pin(async { Box::pin(scheduler.run()).await.unwrap() }),
         Box::pin(async { writer.run(stop.clone()).await.unwrap() }),
         Box::pin(async { informers.run(stop.clone()).await.unwrap() }),
         Box::pin(async {

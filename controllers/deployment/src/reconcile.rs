@@ -7,6 +7,7 @@ use steersman_shared::clock::Clock;
 use steersman_shared::controller::{Outcome, Reconcile};
 use steersman_shared::informer::KindId;
 use steersman_shared::objects::ObjectKey;
+use steersman_shared::opt_out::OptOuts;
 use steersman_shared::sink::{Sinks, Way};
 use tracing::debug;
 
@@ -21,6 +22,7 @@ pub struct Reconciler {
     pub(crate) sinks: Sinks<Live>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) reported: Reported,
+    pub(crate) opt_outs: OptOuts,
 }
 
 impl Reconcile for Reconciler {
@@ -34,6 +36,10 @@ impl Reconcile for Reconciler {
 
     fn held(&self, key: &ObjectKey) -> bool {
         self.observer.is_held(key)
+    }
+
+    fn keys(&self) -> Vec<ObjectKey> {
+        self.observer.keys()
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
@@ -54,6 +60,12 @@ impl Reconciler {
             self.reported.forget(key);
             return Ok(Outcome::done());
         };
+        if self
+            .opt_outs
+            .leaves_alone(snapshot.deployment.as_ref(), self.sinks.is_acting())
+        {
+            return Ok(Outcome::done());
+        }
         let now = self.clock.now();
         let (plan, failure) = match plan(&snapshot, now) {
             Ok(plan) => (plan, None),

@@ -101,6 +101,7 @@ pub fn new(ctx: &Context, config: &Config) -> Result<Controller> {
             observer,
             sinks: Sinks::new(ctx, NAME, live),
             clock: ctx.clock.clone(),
+            opt_outs: ctx.opt_outs.clone(),
         }
     }))
 }

@@ -50,6 +50,13 @@ impl Observer {
         self.replica_sets.get(key)
     }
 
+    /// Keys of all that the cache shows.
+    #[must_use]
+    pub fn keys(&self) -> Vec<ObjectKey> {
+        let all = self.replica_sets.all();
+        all.iter().map(|it| ObjectKey::of(it.as_ref())).collect()
+    }
+
     /// Whether an object that the snapshot needs does not decode (STY-25).
     #[must_use]
     pub fn is_held(&self, key: &ObjectKey) -> bool {

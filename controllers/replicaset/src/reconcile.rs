@@ -6,6 +6,7 @@ use steersman_shared::clock::Clock;
 use steersman_shared::controller::{Outcome, Reconcile};
 use steersman_shared::informer::KindId;
 use steersman_shared::objects::ObjectKey;
+use steersman_shared::opt_out::OptOuts;
 use steersman_shared::sink::{Sinks, Way};
 use tracing::debug;
 
@@ -19,6 +20,7 @@ pub struct Reconciler {
     pub(crate) observer: Observer,
     pub(crate) sinks: Sinks<Live>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) opt_outs: OptOuts,
 }
 
 impl Reconcile for Reconciler {
@@ -32,6 +34,10 @@ impl Reconcile for Reconciler {
 
     fn held(&self, key: &ObjectKey) -> bool {
         self.observer.is_held(key)
+    }
+
+    fn keys(&self) -> Vec<ObjectKey> {
+        self.observer.keys()
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
@@ -52,6 +58,12 @@ impl Reconciler {
         let Some(snapshot) = self.observer.snapshot(key, live.stores_terminating())? else {
             return Ok(Outcome::done());
         };
+        if self
+            .opt_outs
+            .leaves_alone(snapshot.replica_set.as_ref(), self.sinks.is_acting())
+        {
+            return Ok(Outcome::done());
+        }
         let now = self.clock.now();
         let plan = plan(&snapshot, now);
         debug!(actions = plan.actions.len(), wake_at = ?plan.wake_at, held_by = ?plan.held_by, "planned");

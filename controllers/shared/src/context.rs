@@ -8,10 +8,12 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::guard::Licence;
 use crate::informer::Informers;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::objects::ObjectKey;
+use crate::opt_out::OptOuts;
 use crate::queue::Queue;
 use crate::recorder::Recorders;
 pub use crate::sink::Mode;
@@ -38,6 +40,10 @@ pub struct Context {
     pub shared_metrics: Metrics,
     /// Whether this controller acts.
     pub mode: Mode,
+    /// What the guard says to this controller. Only asked in the mode [`Mode::Active`].
+    pub licence: Licence,
+    /// Who is to be left alone (TAKE-12).
+    pub opt_outs: OptOuts,
     /// Name of this process, unique among its replicas: the pod's name.
     pub instance: String,
 }
@@ -47,6 +53,15 @@ impl Context {
     #[must_use]
     pub fn with_mode(&self, mode: Mode) -> Self {
         Self { mode, ..self.clone() }
+    }
+
+    /// The same context for a controller with a guard.
+    #[must_use]
+    pub fn with_licence(&self, licence: Licence) -> Self {
+        Self {
+            licence,
+            ..self.clone()
+        }
     }
 
     /// A work queue with the controller's name.

@@ -47,6 +47,11 @@ pub trait Reconcile: Send + Sync + 'static {
         false
     }
 
+    /// All keys there are: planned again when the guard changes its mind, or a namespace opts out or in.
+    fn keys(&self) -> Vec<ObjectKey> {
+        Vec::new()
+    }
+
     /// Observes, plans and acts for one key. A missing object is a normal case (STY-18).
     fn reconcile(&self, key: &ObjectKey) -> impl Future<Output = Result<Outcome, Self::Error>> + Send;
 }
@@ -140,7 +145,12 @@ pub async fn run<R: Reconcile>(
         tasks.spawn(Arc::clone(&worker).work());
     }
     let housekeeping = async {
-        worker.writes.expire(&worker.ctx.stop).await;
+        tokio::select! {
+            biased;
+            () = worker.writes.expire(&worker.ctx.stop) => {}
+            // Not resumed after the end.
+            () = worker.plan_again() => {}
+        }
         worker.queue.shut_down();
     };
     let finished = async {
@@ -170,9 +180,26 @@ struct Worker<R> {
 }
 
 impl<R: Reconcile> Worker<R> {
+    /// Brings all keys back whenever what is planned for them may go another way: plans that were only reported are
+    /// carried out from now on, or the other way round. Never ends.
+    async fn plan_again(&self) {
+        let (mut licence, mut opt_outs) = (self.ctx.licence.clone(), self.ctx.opt_outs.clone());
+        loop {
+            tokio::select! {
+                // Cancel-safe: both only wait.
+                () = licence.changed() => {}
+                () = opt_outs.changed() => {}
+            }
+            for key in self.reconciler.keys() {
+                self.queue.add(key);
+            }
+        }
+    }
+
     async fn work(self: Arc<Self>) {
         let stop = &self.ctx.stop;
-        let kinds = self.reconciler.watches();
+        let mut kinds = self.reconciler.watches();
+        kinds.extend(self.ctx.opt_outs.kinds());
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -230,7 +257,7 @@ impl<R: Reconcile> Worker<R> {
     }
 
     async fn work_on(&self, key: &Item<ObjectKey>) {
-        if self.writes.park(key) {
+        if self.writes.park(key) || self.ctx.licence.is_probe(key) {
             return;
         }
         let metrics = &self.ctx.shared_metrics;

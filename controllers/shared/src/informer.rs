@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use kube::runtime::watcher::{self, Event};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::cache::{Cache, Change, Object, key_of};
+use crate::guard;
 use crate::metrics::Metrics;
 use crate::objects::Uid;
 use crate::ready::{Guard, Readiness};
@@ -66,6 +68,8 @@ pub struct Informer<K> {
     subscribers: RwLock<Vec<Subscriber<K>>>,
     listeners: Listeners,
     synced: watch::Sender<bool>,
+    /// Time of the last status write of a native controller that the watch showed (TAKE-8).
+    native_writes: watch::Sender<Option<Timestamp>>,
     /// Wakes the watch when `relist_at` of its health changed.
     relist: Notify,
     trim: fn(&mut K),
@@ -104,6 +108,7 @@ impl<K: Watched> Informer<K> {
             subscribers: RwLock::default(),
             listeners,
             synced: watch::Sender::new(false),
+            native_writes: watch::Sender::new(None),
             relist: Notify::new(),
             trim,
             metrics: metrics.clone(),
@@ -147,6 +152,27 @@ impl<K: Watched> Informer<K> {
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.progress.clone()
+    }
+
+    /// Time of the last status write of a native controller to any object of the kind, by the API server's clock;
+    /// `None` if none was seen (TAKE-8).
+    #[must_use]
+    pub fn native_writes(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.native_writes.subscribe()
+    }
+
+    /// Takes note of who wrote the status, before that is trimmed away.
+    fn note_native(&self, meta: &ObjectMeta) {
+        let Some(time) = guard::native_status_write(meta) else {
+            return;
+        };
+        self.native_writes.send_if_modified(|last| {
+            let is_news = last.is_none_or(|last| last < time);
+            if is_news {
+                *last = Some(time);
+            }
+            is_news
+        });
     }
 
     /// Calls `subscriber` with each change from now on, after replaying what the cache already holds as additions.
@@ -232,12 +258,14 @@ impl<K: Watched> Informer<K> {
                 self.progress.start_list();
             }
             Event::InitApply(Decoded::Whole(mut object)) => {
+                self.note_native(object.meta());
                 (self.trim)(&mut object);
                 list.objects.push(object);
             }
             Event::InitApply(Decoded::Broken(broken)) => list.broken.push(*broken),
             Event::InitDone => self.finish_list(std::mem::take(list)),
             Event::Apply(Decoded::Whole(mut object)) => {
+                self.note_native(object.meta());
                 (self.trim)(&mut object);
                 let version = object.meta().resource_version.clone();
                 let gone = object

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::guard::{Licence, LicenceTerm};
 use crate::metrics::Metrics;
 use crate::{Error, Result, api};
 
@@ -81,9 +82,9 @@ impl Config {
     }
 }
 
-/// The lease is not held, or not long enough any more.
+/// The lease is not held, or not long enough any more, or the guard stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this process does not hold the leader lease")]
+#[error("this process does not hold the leader lease, or stands by")]
 pub struct NotLeading;
 
 /// What the process may do at present.
@@ -153,6 +154,7 @@ impl Leadership {
         let token = WriteToken {
             standing: self.standing.clone(),
             term: standing.term,
+            licence: Licence::unguarded().term(),
         };
         token.check().map(|()| token)
     }
@@ -243,16 +245,24 @@ impl LeadershipSwitch {
 pub struct WriteToken {
     standing: watch::Receiver<Standing>,
     term: u64,
+    licence: LicenceTerm,
 }
 
 impl WriteToken {
+    /// The same right for a controller with a guard: it ends with the licence too (TAKE-10).
+    #[must_use]
+    pub fn under(self, licence: LicenceTerm) -> Self {
+        Self { licence, ..self }
+    }
+
     /// Whether a write may start now.
     ///
     /// # Errors
-    /// The lease was lost, even if it was taken again since, or what is left of it is less than a request takes.
+    /// The lease was lost, even if it was taken again since, or what is left of it is less than a request takes; or
+    /// the guard made the controller stand by since.
     pub fn check(&self) -> Result<(), NotLeading> {
         let standing = *self.standing.borrow();
-        if standing.term == self.term && standing.is_leading() {
+        if standing.term == self.term && standing.is_leading() && self.licence.is_valid() {
             Ok(())
         } else {
             Err(NotLeading)

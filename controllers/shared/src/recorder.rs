@@ -105,6 +105,14 @@ pub struct Backlog {
     receiver: mpsc::Receiver<Note>,
 }
 
+#[cfg(test)]
+impl Backlog {
+    /// Reason of the next event, if one waits to be written.
+    pub(crate) fn next_reason(&mut self) -> Option<String> {
+        self.receiver.try_recv().ok().map(|note| note.reason)
+    }
+}
+
 impl Recorders {
     /// A factory and its backlog. `instance` is the name of this process (RS-67).
     #[must_use]

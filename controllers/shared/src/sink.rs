@@ -9,6 +9,7 @@ use serde::Serialize;
 use tracing::info;
 
 use crate::context::Context;
+use crate::guard::Licence;
 use crate::lease::{Leadership, NotLeading, WriteToken};
 
 /// Carries out actions: against the API server, into a shadow report, on a simulated cluster.
@@ -59,6 +60,7 @@ pub struct Sinks<L> {
     shadow: ShadowSink,
     mode: Mode,
     leadership: Leadership,
+    licence: Licence,
 }
 
 /// Where the plan of one sync goes.
@@ -79,7 +81,14 @@ impl<L> Sinks<L> {
             shadow: ShadowSink::new(controller),
             mode: ctx.mode,
             leadership: ctx.leadership.clone(),
+            licence: ctx.licence.clone(),
         }
+    }
+
+    /// Whether plans go to the API server right now: asked for, and the guard has nothing against it.
+    #[must_use]
+    pub fn is_acting(&self) -> bool {
+        self.mode == Mode::Active && self.licence.is_active()
     }
 
     /// The client, for live reads.
@@ -93,10 +102,11 @@ impl<L> Sinks<L> {
     /// # Errors
     /// This process may not write (INV-12).
     pub fn way(&self) -> Result<Way<'_, L>, NotLeading> {
-        Ok(match self.mode {
-            Mode::Active => Way::Live(&self.live, self.leadership.token()?),
-            Mode::Shadow | Mode::Off => Way::Shadow(&self.shadow, &self.live),
-        })
+        let term = self.licence.term();
+        if self.mode == Mode::Active && term.is_valid() {
+            return Ok(Way::Live(&self.live, self.leadership.token()?.under(term)));
+        }
+        Ok(Way::Shadow(&self.shadow, &self.live))
     }
 }
 

@@ -24,12 +24,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Clock};
 use crate::context::{Context, Mode};
+use crate::guard::Licence;
 use crate::informer::{Decoded, Informer, Informers, Listing, Watched};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::objects::{
     Deployment, DeploymentSpec, Node, Pod, ReplicaSet, ReplicaSetSpec, RollingUpdate, Strategy,
 };
+use crate::opt_out::OptOuts;
 use crate::ownership::{self, FreshOwner};
 use crate::ready::Readiness;
 use crate::recorder::Recorders;
@@ -98,6 +100,8 @@ pub fn context(client: kube::Client) -> Context {
         metrics: Arc::new(Mutex::new(registry)),
         shared_metrics,
         mode: Mode::Active,
+        licence: Licence::unguarded(),
+        opt_outs: OptOuts::default(),
         instance: "test".to_owned(),
     }
 }

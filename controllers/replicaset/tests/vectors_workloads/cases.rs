@@ -362,3 +362,34 @@ fn rs_20_66_sync() {
         same("statusWritten", got, normal(case.expect["statusWritten"].clone()))
     });
 }
+
+#[test]
+fn take_1_nothing_is_written_where_the_reference_writes_nothing() {
+    let quiet = AtomicU32::new(0);
+    each("rs_sync.json", |case| {
+        let wrote_pods = ["patched", "deleted"]
+            .iter()
+            .any(|part| case.expect[*part] != json!([]));
+        let wrote =
+            wrote_pods || case.expect["createCalls"] != json!(0) || !case.expect["statusWritten"].is_null();
+        let replica_set: ReplicaSet = case.input("replicaSet");
+        let informers = Informers::detached();
+        Feed::new(informers.get()).list([replica_set.clone(), case.input("sibling")]);
+        Feed::new(informers.get()).list(case.input::<Vec<Pod>>("pods"));
+        let observer = Observer::new(&informers);
+        let snapshot = observer
+            .snapshot(&ObjectKey::of(&replica_set), true)
+            .unwrap()
+            .unwrap();
+        let plan = plan::plan(&snapshot, case.input("now"));
+        quiet.fetch_add(u32::from(!wrote), Ordering::Relaxed);
+        if wrote {
+            return Ok(());
+        }
+        same("actions", plan.actions, Vec::new())
+    });
+    assert!(
+        quiet.load(Ordering::Relaxed) > 0,
+        "no recorded sync wrote nothing"
+    );
+}

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::wire;
+use crate::{guard, wire};
 
 /// An object of the watch: whole, or only as much as could be read.
 #[derive(Clone, Debug)]
@@ -33,8 +33,15 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
         let mut value = Value::deserialize(deserializer)?;
         let mut stub = Value::Null;
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
-            // Dropped before anything is built from it: often half of the object (STY-24).
-            metadata.remove("managedFields");
+            // Dropped before anything is built from it: often half of the object (STY-24). What the guard needs of it
+            // is next to nothing, and seldom there.
+            let native = metadata
+                .remove("managedFields")
+                .as_ref()
+                .and_then(guard::native_status_entries);
+            if let Some(entries) = native {
+                metadata.insert("managedFields".to_owned(), entries);
+            }
             stub = IDENTITY
                 .into_iter()
                 .filter_map(|field| Some((field.to_owned(), metadata.get(field)?.clone())))
@@ -155,6 +162,24 @@ mod tests {
         assert_eq!(bad.meta().owner_references.as_ref().unwrap()[0].uid, "o");
         assert_eq!(worse.meta().name.as_deref(), Some("worse"));
         assert!(matches!(empty, Decoded::Broken(_)));
+    }
+
+    #[test]
+    fn take_8_the_last_status_write_of_a_native_controller_survives_decoding() {
+        let entry = |manager: &str, subresource: &str, time: &str| {
+            json!({ "manager": manager, "subresource": subresource, "time": time, "operation": "Update",
+                    "fieldsType": "FieldsV1", "fieldsV1": { "f:status": {} } })
+        };
+        let pod: Decoded<Pod> = serde_json::from_value(json!({ "metadata": { "name": "a", "managedFields": [
+            entry("kube-controller-manager", "", "2026-01-09T00:00:00Z"),
+            entry("kube-controller-manager", "status", "2026-01-02T00:00:00Z"),
+            entry("kubelet", "status", "2026-01-08T00:00:00Z"),
+        ]}}))
+        .unwrap();
+        let time = guard::native_status_write(pod.meta());
+        assert_eq!(time, Some("2026-01-02T00:00:00Z".parse().unwrap()));
+        let kept = pod.meta().managed_fields.as_ref().unwrap();
+        assert!(kept.len() == 1 && kept[0].fields_v1.is_none(), "{kept:?}");
     }
 
     #[test]

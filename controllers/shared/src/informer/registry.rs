@@ -247,6 +247,25 @@ impl Informers {
                 .map(|(_, progress, mark)| (progress.clone(), *mark))
                 .collect()
         };
+        self.listed(&marks).await;
+    }
+
+    /// Waits until the caches of these kinds show lists that were asked for after this call began: whatever was
+    /// written before is in them (TAKE-5).
+    pub async fn renewed(&self, kinds: &[KindId]) {
+        let marks: Vec<(Progress, Mark)> = {
+            let known = self.kinds();
+            let wanted = known.iter().filter(|(kind, _)| kinds.contains(kind));
+            wanted
+                .map(|(kind, entry)| entry.start_fresh(*kind))
+                .map(|(_, progress, mark)| (progress, mark))
+                .collect()
+        };
+        self.listed(&marks).await;
+    }
+
+    /// Waits until all of these have a list that began after their mark.
+    async fn listed(&self, marks: &[(Progress, Mark)]) {
         loop {
             let listed = self.shared.listed.notified();
             tokio::pin!(listed);

@@ -191,6 +191,49 @@ async fn inv_12_a_holder_that_cannot_renew_stops_before_another_starts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn take_11_a_write_starts_only_if_it_ends_before_the_lease_does() {
+    let mut tasks = JoinSet::new();
+    let clock = SimClock::new(T0);
+    let a = start(&mut tasks, Script::default(), "a");
+    a.leadership.until_leading().await;
+    let token = a.leadership.token().unwrap();
+    pass(7.0).await;
+    let renewed = a.script.spec().renew_time.unwrap();
+    a.script.break_down(Some(Breakage::Silent));
+    let config = Config::new("kube-system", "steersman", "a");
+    let left = || config.lease_duration.as_secs_f64() - clock.now().duration_since(renewed.0).as_secs_f64();
+    let mut refused = 0;
+    for _ in 0..150 {
+        let may_write = token.check().is_ok();
+        // Somebody else may write once this much time has passed since the last renewal.
+        let enough = left() > config.request_timeout.as_secs_f64();
+        assert!(!may_write || enough, "{} s left", left());
+        refused += u32::from(!may_write);
+        pass(0.1).await;
+    }
+    assert!(refused > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn take_10_a_token_ends_with_the_licence_even_if_that_comes_back() {
+    let leadership = Leadership::always();
+    let (switch, licence) = Licence::switched();
+    assert!(leadership.token().unwrap().under(licence.term()).check().is_err());
+    switch.grant();
+    let token = leadership.token().unwrap().under(licence.term());
+    assert!(token.check().is_ok());
+    switch.revoke();
+    assert_eq!(token.check(), Err(NotLeading));
+    switch.grant();
+    assert_eq!(
+        token.check(),
+        Err(NotLeading),
+        "what was planned before is not carried out after"
+    );
+    assert!(leadership.token().unwrap().under(licence.term()).check().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn take_11_a_token_of_a_former_term_stays_invalid() {
     let mut tasks = JoinSet::new();
     let a = start(&mut tasks, Script::default(), "a");
