@@ -43,3 +43,6 @@ mod simulation;
 #[cfg(test)]
 #[path = "suite/takeover.rs"]
 mod takeover;
+#[cfg(test)]
+#[path = "suite/workloads.rs"]
+mod workloads;

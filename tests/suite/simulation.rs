@@ -45,7 +45,7 @@ const SEEDS: u64 = 120;
 /// Test functions that share the seeds, so that they run in parallel.
 const SHARDS: u64 = 4;
 
-const START: &str = "2026-06-01T12:00:00Z";
+pub(crate) const START: &str = "2026-06-01T12:00:00Z";
 
 /// Sees every write that the server commits, in order, and who made it.
 struct Witness {
@@ -204,7 +204,7 @@ impl World {
 
 /// A process of ours that dies without a word when its task is aborted.
 /// With a name it competes for the lease (INV-12).
-async fn controller_process(
+pub(crate) async fn controller_process(
     client: Client,
     clock: TokioClock,
     elected: Option<String>,
@@ -262,7 +262,7 @@ async fn controller_process(
 }
 
 /// The sandbox's clock for our controllers.
-struct SharedClock(TokioClock);
+pub(crate) struct SharedClock(TokioClock);
 
 impl steersman_shared::clock::Clock for SharedClock {
     fn now(&self) -> Timestamp {
@@ -611,7 +611,7 @@ impl World {
 }
 
 /// One thread, paused time, and the jitter of the libraries' back-off drawn from the seed too.
-fn deterministic<T>(seed: u64, future: impl Future<Output = T>) -> T {
+pub(crate) fn deterministic<T>(seed: u64, future: impl Future<Output = T>) -> T {
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

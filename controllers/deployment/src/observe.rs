@@ -144,3 +144,50 @@ pub(crate) fn subscribe(
         Vec::from_iter(looking.waiting_for(change))
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use steersman_shared::testing::{Feed, deployment, pod, replica_set};
+
+    use super::*;
+
+    fn observer(owner: Deployment, set: ReplicaSet) -> Observer {
+        let informers = Informers::detached();
+        Feed::new(informers.get()).list([owner]);
+        Feed::new(informers.get()).list([set]);
+        Observer::new(&informers)
+    }
+
+    #[test]
+    fn dep_61_every_end_and_phase_of_a_pod_wakes_a_recreate_deployment() {
+        let owner = deployment("web").recreate().build();
+        let set = replica_set("old").owned_by(&owner).build();
+        let own = |phase: &str| Arc::new(pod("a").owned_by(&set).phase(phase).build());
+        let watching = observer(owner.clone(), set.clone());
+        let changed = |old: &str, new: &str| Change::Updated {
+            old: own(old),
+            new: own(new),
+        };
+        let key = Some(ObjectKey::new("default", "web"));
+        assert_eq!(watching.waiting_for(&changed("Running", "Failed")), key);
+        assert_eq!(watching.waiting_for(&changed("Unknown", "Succeeded")), key);
+        assert_eq!(
+            watching.waiting_for(&Change::Removed(own("Running"))),
+            key,
+            "not only the last one"
+        );
+        assert_eq!(watching.waiting_for(&changed("Running", "Running")), None);
+        assert_eq!(watching.waiting_for(&Change::Added(own("Running"))), None);
+
+        let stray = Arc::new(pod("b").build());
+        assert_eq!(watching.waiting_for(&Change::Removed(stray)), None);
+        let rolling = observer(deployment("web").build(), set.clone());
+        assert_eq!(rolling.waiting_for(&Change::Removed(own("Running"))), None);
+        let released = observer(owner, replica_set("old").build());
+        assert_eq!(
+            released.waiting_for(&Change::Removed(own("Running"))),
+            None,
+            "DEP-59"
+        );
+    }
+}

@@ -5,7 +5,8 @@ use kube::core::response::{StatusCause, StatusDetails};
 use steersman_shared::controller::ReconcileError as _;
 use steersman_shared::sink::{Retry, ShadowSink};
 use steersman_shared::testing::{
-    StoredOwner, T0, deployment, refused as refused_by_server, replica_set, template as pod_template,
+    Asked, Feed, ScriptedServer, StoredOwner, T0, context, deployment, refusal, refused as refused_by_server,
+    replica_set, template as pod_template,
 };
 
 use super::*;
@@ -190,7 +191,7 @@ async fn dep_53_a_failed_shrink_ends_quietly_with_the_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rs_14_16_a_failed_claim_lets_the_others_finish_and_nothing_else_happen() {
+async fn rs_14_rs_16_dep_4_a_failed_claim_lets_the_others_finish_and_nothing_else_happen() {
     let world = World::new(
         deployment("web").build(),
         vec![orphan("a"), orphan("b")],
@@ -277,4 +278,224 @@ async fn inv_13_a_shadow_run_reports_the_same_plan() {
 #[test]
 fn dep_95_annotation_keys_are_escaped_in_the_patch() {
     assert_eq!(pointer("a/b~c"), "a~1b~0c");
+}
+
+/// A controller's hands on a scripted server.
+struct Hands {
+    server: ScriptedServer,
+    ctx: Context,
+    live: Live,
+    writes: Writes,
+    sets: Feed<ReplicaSet>,
+    owner: Deployment,
+}
+
+impl Hands {
+    fn new(answer: impl Fn(&Asked) -> (u16, Value) + Send + std::marker::Sync + 'static) -> Self {
+        let server = ScriptedServer::new(answer);
+        let ctx = context(server.client.clone());
+        let queue = ctx.queue("deployment");
+        let writes = ctx.writes(&queue);
+        let sets = Feed::new(ctx.informers.get());
+        sets.list([replica_set("web-x").version(10).build()]);
+        let owner = deployment("web").version(10).build();
+        Feed::new(ctx.informers.get()).list([owner.clone()]);
+        let actions = Actions::register(&mut ctx.metrics.lock().unwrap(), "test", "Test");
+        let live = Live::new(&ctx, writes.clone(), actions);
+        Self {
+            server,
+            ctx,
+            live,
+            writes,
+            sets,
+            owner,
+        }
+    }
+
+    /// Applies actions in one sync.
+    async fn apply(&self, actions: &[Action]) -> Vec<Result<Done>> {
+        let sync = self.live.sync(&self.owner, self.ctx.leadership.token().unwrap());
+        let mut results = Vec::new();
+        for action in actions {
+            results.push(sync.apply(action).await);
+        }
+        results
+    }
+
+    fn waits(&self) -> bool {
+        self.writes.pending(&ObjectKey::new("default", "web")).is_some()
+    }
+}
+
+fn set_target() -> Target {
+    Target::of(&replica_set("web-x").version(10).build())
+}
+
+fn scale(to: i32) -> Action {
+    Action::Scale {
+        target: set_target(),
+        from: 1,
+        to,
+        desired: 3,
+        max: 4,
+        cause: ScaleCause::RolloutUp,
+    }
+}
+
+fn stored(kind: &str, name: &str, uid: &str, version: &str) -> (u16, Value) {
+    let metadata = json!({ "name": name, "uid": uid, "resourceVersion": version });
+    (
+        200,
+        json!({ "apiVersion": "apps/v1", "kind": kind, "metadata": metadata }),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn rs_3_dep_27_a_replica_set_is_changed_by_patches_of_one_version() {
+    let hands = Hands::new(|asked| {
+        let version = if asked.body["metadata"]["resourceVersion"] == "10" {
+            "11"
+        } else {
+            "12"
+        };
+        stored("ReplicaSet", "web-x", "rs-web-x", version)
+    });
+    let annotate = Action::Annotate {
+        target: set_target(),
+        annotations: [("team".to_owned(), "a".to_owned())].into(),
+        min_ready_seconds: Some(5),
+    };
+    for result in hands.apply(&[annotate, scale(3)]).await {
+        assert_eq!(result.unwrap(), Done::Changed);
+    }
+    let asked = hands.server.asked();
+    let path = "/apis/apps/v1/namespaces/default/replicasets/web-x";
+    for it in &asked {
+        assert_eq!(
+            (it.method.as_str(), it.path.as_str()),
+            ("PATCH", path),
+            "never a PUT"
+        );
+        assert_eq!(it.content_type, "application/merge-patch+json");
+        assert_eq!(it.body["metadata"]["uid"], "rs-web-x");
+    }
+    assert_eq!(asked[0].body["metadata"]["resourceVersion"], "10");
+    assert_eq!(asked[0].body["spec"], json!({ "minReadySeconds": 5 }));
+    assert_eq!(
+        asked[1].body["metadata"]["resourceVersion"], "11",
+        "a second write builds on the first"
+    );
+    assert_eq!(
+        asked[1].body["spec"],
+        json!({ "replicas": 3 }),
+        "nothing else of the spec"
+    );
+    let annotations = &asked[1].body["metadata"]["annotations"];
+    assert_eq!(
+        (&annotations[DESIRED_REPLICAS], &annotations[MAX_REPLICAS]),
+        (&json!("3"), &json!("4"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn rs_31_after_a_write_to_a_replica_set_the_deployment_waits_for_it() {
+    let hands = Hands::new(|_| stored("ReplicaSet", "web-x", "rs-web-x", "15"));
+    hands.apply(&[scale(3)]).await.remove(0).unwrap();
+    assert!(hands.waits());
+    hands.sets.apply(replica_set("web-x").version(15).build());
+    assert!(!hands.waits());
+    let delete = Action::Delete { target: set_target() };
+    hands.apply(&[delete]).await.remove(0).unwrap();
+    assert!(hands.waits(), "for the deletion");
+    hands.sets.delete(replica_set("web-x").version(16).build());
+    assert!(!hands.waits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rs_5_dep_60_a_replica_set_is_deleted_by_uid_in_the_background_and_may_be_gone() {
+    for (code, reason) in [(404, "NotFound"), (409, "Conflict")] {
+        let hands = Hands::new(move |_| refusal(code, reason, "gone"));
+        let delete = Action::Delete { target: set_target() };
+        assert_eq!(hands.apply(&[delete]).await.remove(0).unwrap(), Done::Gone);
+        let asked = hands.server.asked().remove(0);
+        assert_eq!(asked.body["preconditions"]["uid"], "rs-web-x");
+        assert_eq!(asked.body["propagationPolicy"], "Background");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dep_5_dep_25_the_revision_goes_with_the_status_and_not_to_the_main_resource() {
+    let hands = Hands::new(|_| stored("Deployment", "web", "deploy-web", "11"));
+    let write = StatusWrite {
+        target: Target::of(&hands.owner),
+        status: DeploymentStatus {
+            observed_generation: Some(3),
+            ..DeploymentStatus::default()
+        },
+        revision: Some("2".to_owned()),
+    };
+    hands
+        .apply(&[Action::WriteStatus(Box::new(write))])
+        .await
+        .remove(0)
+        .unwrap();
+    let asked = hands.server.asked();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        (asked[0].method.as_str(), asked[0].path.as_str()),
+        ("PATCH", "/apis/apps/v1/namespaces/default/deployments/web/status")
+    );
+    assert_eq!(asked[0].body["metadata"]["annotations"], json!({ REVISION: "2" }));
+    assert_eq!(asked[0].body["metadata"]["resourceVersion"], "10");
+    assert_eq!(asked[0].body["status"]["observedGeneration"], 3);
+    assert!(hands.waits(), "RS-31: for its own status");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dep_20_a_terminating_namespace_refuses_a_create_without_a_trace() {
+    let hands = Hands::new(|_| {
+        let (code, mut body) = refusal(403, "Forbidden", "terminating");
+        body["details"] =
+            json!({ "causes": [{ "reason": "NamespaceTerminating", "message": "", "field": "" }] });
+        (code, body)
+    });
+    let world = fresh();
+    let snapshot = world.snapshot().unwrap();
+    let plan = plan(&snapshot, T0).unwrap();
+    let sync = hands
+        .live
+        .sync(&hands.owner, hands.ctx.leadership.token().unwrap());
+    apply(&sync, &web(), &snapshot, &plan, |_| None, T0)
+        .await
+        .unwrap();
+    assert_eq!(
+        hands.server.requests().len(),
+        1,
+        "the create, and nothing after it"
+    );
+}
+
+#[test]
+fn rs_19_the_controller_asks_for_no_more_rights_than_it_may() {
+    let allowed = [
+        ("deployments", "get list watch update patch"),
+        ("deployments/status", "update patch"),
+        ("deployments/finalizers", "update"),
+        ("replicasets", "get list watch create update patch delete"),
+        ("pods", "get list watch"),
+    ];
+    for rule in crate::RBAC {
+        for resource in rule
+            .resources
+            .iter()
+            .filter(|_| rule.api_groups != ["steersman.dev"])
+        {
+            let (_, verbs) = allowed.iter().find(|(name, _)| name == resource).unwrap();
+            let more = rule
+                .verbs
+                .iter()
+                .find(|verb| !verbs.split(' ').any(|it| it == **verb));
+            assert_eq!(more, None, "{resource}");
+        }
+    }
 }
