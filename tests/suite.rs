@@ -45,4 +45,6 @@ mod simulation;
 mod takeover;
 #[cfg(test)]
 #[path = "suite/workloads.rs"]
+#[cfg(test)]
+#[path = "suite/workloads/mod.rs"]
 mod workloads;
