@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde::Serialize;
@@ -21,6 +21,7 @@ use steersman_shared::clock::{self, Clock as _, SystemClock};
 use steersman_shared::informer::{Decoded, Informers, Watched};
 use steersman_shared::objects::{Deployment, ObjectKey, Pod, ReplicaSet};
 use steersman_shared::obstacle::Obstacle;
+use steersman_shared::opt_out::{BY_NOBODY, MANAGED, NOT_BY_US};
 
 use crate::cli::{ExplainArgs, ExplainKind, ObjectName, OutputFormat};
 use crate::failure::Usage;
@@ -97,6 +98,8 @@ struct DeploymentReport {
     name: String,
     /// When it was read and planned, by this machine's clock.
     at: Timestamp,
+    /// The controllers of this project are asked to leave it alone (TAKE-12).
+    opt_out: Option<OptOut>,
     #[serde(flatten)]
     explanation: DeploymentExplanation,
     /// The plans of its ReplicaSets that have pods, should have some, or failed to make them; the new one first.
@@ -111,9 +114,33 @@ struct ReplicaSetReport {
     kind: &'static str,
     namespace: String,
     at: Timestamp,
+    /// The controllers of this project are asked to leave it alone (TAKE-12).
+    opt_out: Option<OptOut>,
     #[serde(flatten)]
     explanation: ReplicaSetExplanation,
     next_look: NextLook,
+}
+
+/// An annotation that keeps the controllers away (TAKE-12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct OptOut {
+    /// `object` or `namespace`.
+    on: &'static str,
+    /// `false` or `never`.
+    value: String,
+}
+
+impl OptOut {
+    /// The object's own annotation comes first.
+    fn of(object: &impl kube::Resource, namespace: Option<&Namespace>) -> Option<Self> {
+        let on = |on, annotations: Option<&BTreeMap<String, String>>| {
+            let value = annotations?.get(MANAGED)?.clone();
+            Some(Self { on, value })
+        };
+        let own = on("object", object.meta().annotations.as_ref());
+        own.or_else(|| on("namespace", namespace?.metadata.annotations.as_ref()))
+            .filter(|it| [NOT_BY_US, BY_NOBODY].contains(&it.value.as_str()))
+    }
 }
 
 /// When the controller plans again, apart from changes made by others.
@@ -178,7 +205,11 @@ impl Reader {
         self.fill::<Deployment>(&informers, &key.namespace).await?;
         let deployments = informers.get::<Deployment>();
         check_exists(deployments.cache(), key, "Deployment")?;
-        deployment_report(&informers, key, SystemClock.now())
+        let mut report = deployment_report(&informers, key, SystemClock.now())?;
+        let namespace = self.namespace(&key.namespace).await;
+        let object = deployments.cache().get(key);
+        report.opt_out = object.and_then(|it| OptOut::of(it.as_ref(), namespace.as_ref()));
+        Ok(report)
     }
 
     async fn replica_set(&self, key: &ObjectKey) -> anyhow::Result<ReplicaSetReport> {
@@ -187,7 +218,17 @@ impl Reader {
         self.fill::<ReplicaSet>(&informers, &key.namespace).await?;
         let replica_sets = informers.get::<ReplicaSet>();
         check_exists(replica_sets.cache(), key, "ReplicaSet")?;
-        replica_set_report(&informers, key, SystemClock.now())
+        let mut report = replica_set_report(&informers, key, SystemClock.now())?;
+        let namespace = self.namespace(&key.namespace).await;
+        let object = replica_sets.cache().get(key);
+        report.opt_out = object.and_then(|it| OptOut::of(it.as_ref(), namespace.as_ref()));
+        Ok(report)
+    }
+
+    /// The namespace, for its annotations; not everybody may read it.
+    async fn namespace(&self, name: &str) -> Option<Namespace> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        api::within(PAGE_DEADLINE, api.get(name)).await.ok()
     }
 
     /// Lists one kind of a namespace into its cache.
@@ -354,6 +395,7 @@ fn deployment_report(
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
         at: now,
+        opt_out: None,
         next_look: NextLook::of(writes, explanation.wake_at, pods, now),
         explanation,
         replica_set_plans,
@@ -371,6 +413,7 @@ fn replica_set_report(
         kind: "ReplicaSet",
         namespace: key.namespace.to_string(),
         at: now,
+        opt_out: None,
         next_look: NextLook::of(writes, None, explanation.wake_at.into_iter(), now),
         explanation,
     })

@@ -58,12 +58,12 @@ impl Scene {
             .find(|it| it.metadata.name == Some(format!("web-{revision}")))
             .unwrap();
         for name in names {
-            let made = make(
+            let built = make(
                 pod(&format!("web-{revision}-{name}"))
                     .owned_by(set)
                     .label(POD_TEMPLATE_HASH, &revision.to_string()),
             );
-            self.pods.push(made.build());
+            self.pods.push(built.build());
         }
         self
     }
@@ -196,7 +196,7 @@ fn ask_9_each_reason_names_its_pods() {
         container(pod, &json!({"waiting": {"reason": "CrashLoopBackOff"}}))
     })
     .pods(2, &["i"], |pod| container(pod, &json!({"running": {}})))
-    .pods(2, &["j"], |pod| pod.deleting())
+    .pods(2, &["j"], PodBuilder::deleting)
     .progressing("False", "ProgressDeadlineExceeded", "")
     .settled(t(60));
     let mut scene = scene;
@@ -354,4 +354,26 @@ fn issue_4_a_missing_name_is_answered_with_those_that_exist() {
         error.to_string(),
         "Deployment default/wep not found; namespace default has web"
     );
+}
+
+#[test]
+fn take_12_an_opt_out_is_told() {
+    let deployment = web("web:1").annotation(MANAGED, BY_NOBODY);
+    let mut report = Scene::new(deployment.clone())
+        .child(1, "web:1", 4, (4, 4))
+        .report(t(60));
+    report.opt_out = OptOut::of(&deployment.build(), None);
+    let told = text::deployment(&report);
+    assert!(
+        told.contains("annotation steersman.dev/managed=never on the object: steersman leaves it alone"),
+        "{told}"
+    );
+    let namespace: Namespace =
+        serde_json::from_value(json!({"metadata": {"annotations": {MANAGED: NOT_BY_US}}})).unwrap();
+    let of_namespace = OptOut::of(&web("web:1").build(), Some(&namespace)).unwrap();
+    assert_eq!(
+        (of_namespace.on, of_namespace.value.as_str()),
+        ("namespace", NOT_BY_US)
+    );
+    assert_eq!(OptOut::of(&web("web:1").build(), None), None);
 }

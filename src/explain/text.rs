@@ -10,8 +10,9 @@ use steersman_replicaset::action::Action as PodAction;
 use steersman_replicaset::explain::{Blocked, Explanation as ReplicaSetExplanation};
 use steersman_shared::clock::{self, Spoken};
 use steersman_shared::obstacle::Obstacle;
+use steersman_shared::opt_out::{BY_NOBODY, MANAGED};
 
-use super::{DeploymentReport, LookReason, NextLook, ReplicaSetReport};
+use super::{DeploymentReport, LookReason, NextLook, OptOut, ReplicaSetReport};
 
 /// Pods named for one reason; the rest is counted.
 const NAMED_PODS: usize = 4;
@@ -46,6 +47,7 @@ pub(super) fn deployment(report: &DeploymentReport) -> String {
     );
     page.line(2, budget(told));
     replica_sets(&mut page, told);
+    opted_out(&mut page, report.opt_out.as_ref());
 
     page.heading("Next");
     let mut next: Vec<String> = told.next.iter().map(|step| step.text.clone()).collect();
@@ -97,6 +99,7 @@ pub(super) fn replica_set(report: &ReplicaSetReport) -> String {
             format_args!("controlled by {}", controller.replacen('/', " ", 1)),
         );
     }
+    opted_out(&mut page, report.opt_out.as_ref());
     page.heading("Next");
     let steps: Vec<String> = pod_steps(told).collect();
     if steps.is_empty() {
@@ -117,6 +120,20 @@ pub(super) fn replica_set(report: &ReplicaSetReport) -> String {
     page.heading("Next look");
     page.line(2, next_look(report.next_look, "it or its pods"));
     page.text
+}
+
+fn opted_out(page: &mut Page, opt_out: Option<&OptOut>) {
+    let Some(OptOut { on, value }) = opt_out else {
+        return;
+    };
+    let effect = match value.as_str() {
+        BY_NOBODY => "steersman leaves it alone; below is what it would do without",
+        _ => "steersman leaves it to the native controller, where there is one",
+    };
+    page.line(
+        2,
+        format_args!("annotation {MANAGED}={value} on the {on}: {effect}"),
+    );
 }
 
 fn state(told: &Explanation) -> String {
@@ -292,13 +309,13 @@ fn reasons(page: &mut Page, indent: usize, blocked: &[&Blocked], replica_set: &s
         } else {
             String::new()
         };
-        let named = group.iter().take(NAMED_PODS);
+        let first = group.iter().take(NAMED_PODS);
         if group.iter().all(|it| it.obstacle.detail(now).is_empty()) {
-            let names: Vec<&str> = named.map(|it| it.pod.as_str()).collect();
+            let names: Vec<&str> = first.map(|it| it.pod.as_str()).collect();
             page.line(indent + 4, format!("{} {and_more}", names.join(", ")).trim_end());
             continue;
         }
-        for it in named {
+        for it in first {
             let detail = it.obstacle.detail(now);
             let detail = if detail.is_empty() {
                 detail

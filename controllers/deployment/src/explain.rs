@@ -374,15 +374,18 @@ fn changes(before: &DeploymentStatus, after: &DeploymentStatus, revision: Option
     if let Some(revision) = revision {
         changes.push(format!("revision {revision}"));
     }
-    let counts: [(&str, fn(&DeploymentStatus) -> Option<i32>); 5] = [
-        ("replicas", |it| it.replicas),
-        ("updated", |it| it.updated_replicas),
-        ("ready", |it| it.ready_replicas),
-        ("available", |it| it.available_replicas),
-        ("terminating", |it| it.terminating_replicas),
-    ];
-    for (name, of) in counts {
-        let (old, new) = (of(before).unwrap_or_default(), of(after).unwrap_or_default());
+    for (name, old, new) in [
+        ("replicas", before.replicas, after.replicas),
+        ("updated", before.updated_replicas, after.updated_replicas),
+        ("ready", before.ready_replicas, after.ready_replicas),
+        ("available", before.available_replicas, after.available_replicas),
+        (
+            "terminating",
+            before.terminating_replicas,
+            after.terminating_replicas,
+        ),
+    ] {
+        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
         if old != new {
             changes.push(format!("{name} {old} to {new}"));
         }

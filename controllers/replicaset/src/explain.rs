@@ -62,7 +62,7 @@ pub struct Step {
     pub action: Action,
 }
 
-/// The condition ReplicaFailure.
+/// The condition `ReplicaFailure`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// `FailedCreate` or `FailedDelete`.

@@ -25,7 +25,7 @@ pub(super) async fn rs_33_each_replica_runs(stage: Stage) {
     let pods = stage.list("pods?labelSelector=app%3Dbasic").await;
     assert_eq!(pods.len(), 3);
     for pod in &pods {
-        assert!(is_ready(pod) && text(pod, "/status/podIP") != "", "{pod}");
+        assert!(is_ready(pod) && !text(pod, "/status/podIP").is_empty(), "{pod}");
         assert!(name(pod).starts_with("basic-"), "RS-36: {}", name(pod));
         assert_eq!(controller(pod), uid(&set), "RS-35");
         assert_eq!(pod["metadata"]["ownerReferences"][0]["blockOwnerDeletion"], true);
@@ -122,7 +122,7 @@ pub(super) async fn dep_105_the_scale_of_a_replica_set_is_followed(stage: Stage)
     assert_eq!(text(&scale, "/status/selector"), "app=scaled,pod=scaled");
     let scale = stage
         .replace("replicasets/scaled/scale", |scale| {
-            scale["spec"]["replicas"] = json!(2)
+            scale["spec"]["replicas"] = json!(2);
         })
         .await;
     assert_eq!(count(&scale, "/spec/replicas"), 2);

@@ -149,10 +149,10 @@ impl Stage {
                 tokio::time::sleep(PAUSE).await;
             }
         });
-        match looked.await {
-            Ok(seen) => seen,
-            Err(_) => panic!("{}: not in time: {what}\n{}", self.namespace, self.state().await),
-        }
+        let Ok(seen) = looked.await else {
+            panic!("{}: not in time: {what}\n{}", self.namespace, self.state().await)
+        };
+        seen
     }
 
     /// [`Self::until`] an object satisfies a condition.
@@ -169,16 +169,14 @@ impl Stage {
     }
 
     async fn state(&self) -> String {
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for plural in ["deployments", "replicasets", "pods"] {
             for it in self.list(plural).await {
-                text += &format!(
-                    "{plural} {} {} {}\n",
-                    it["metadata"]["name"], it["spec"]["replicas"], it["status"]
-                );
+                let (name, size) = (name(&it), &it["spec"]["replicas"]);
+                lines.push(format!("{plural} {name} {size} {}", it["status"]));
             }
         }
-        text
+        lines.join("\n")
     }
 
     /// From now on every version of every Deployment, ReplicaSet and pod of this namespace is kept.

@@ -421,8 +421,12 @@ pub(super) async fn dep_98_101_kubectl_rolls_out_undoes_pauses_and_restarts(stag
         again["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"], "1",
         "DEP-23"
     );
+    pauses_resumes_restarts(&stage).await;
+    is_described(&stage).await;
+}
 
-    // DEP-100.
+/// DEP-100, from revision 3 to revision 5.
+async fn pauses_resumes_restarts(stage: &Stage) {
     stage.kubectl(&["rollout", "pause", "deployment/web"]).await;
     let (success, said) = stage.try_kubectl(&["rollout", "undo", "deployment/web"]).await;
     assert!(
@@ -444,8 +448,10 @@ pub(super) async fn dep_98_101_kubectl_rolls_out_undoes_pauses_and_restarts(stag
     stage
         .object("deployments/web", |it| revision(it) == "5" && is_complete(it))
         .await;
+}
 
-    // DEP-101.
+/// DEP-101, at revision 5.
+async fn is_described(stage: &Stage) {
     let ready = stage.kubectl(&["get", "deployment", "web", "--no-headers"]).await;
     assert_eq!(
         ready.split_whitespace().collect::<Vec<_>>()[1..4],
@@ -485,7 +491,7 @@ pub(super) async fn dep_105_autoscaler_and_disruption_budget_find_the_numbers(st
     assert_eq!(text(&scale, "/status/selector"), "app=scaled");
     let scale = stage
         .replace("deployments/scaled/scale", |scale| {
-            scale["spec"]["replicas"] = json!(2)
+            scale["spec"]["replicas"] = json!(2);
         })
         .await;
     assert_eq!(count(&scale, "/spec/replicas"), 2);
