@@ -27,6 +27,7 @@ use crate::objects::Uid;
 use crate::ready::{Guard, Readiness};
 
 mod decode;
+mod optional;
 mod progress;
 mod registry;
 
@@ -73,6 +74,8 @@ pub struct Informer<K> {
     /// Wakes the watch when `relist_at` of its health changed.
     relist: Notify,
     trim: fn(&mut K),
+    /// The API server may not serve the kind (yet).
+    optional: bool,
     metrics: Metrics,
     readiness: Readiness,
     state: Mutex<Health>,
@@ -100,7 +103,13 @@ impl<K> fmt::Debug for Informer<K> {
 }
 
 impl<K: Watched> Informer<K> {
-    fn new(trim: fn(&mut K), listeners: Listeners, metrics: &Metrics, readiness: &Readiness) -> Arc<Self> {
+    fn new(
+        trim: fn(&mut K),
+        optional: bool,
+        listeners: Listeners,
+        metrics: &Metrics,
+        readiness: &Readiness,
+    ) -> Arc<Self> {
         let guard = readiness.guard(format!("watch of {}", K::plural(&())));
         Arc::new(Self {
             cache: Arc::default(),
@@ -111,6 +120,7 @@ impl<K: Watched> Informer<K> {
             native_writes: watch::Sender::new(None),
             relist: Notify::new(),
             trim,
+            optional,
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             state: Mutex::new(Health {
@@ -126,6 +136,7 @@ impl<K: Watched> Informer<K> {
     pub fn detached() -> Arc<Self> {
         Self::new(
             trim::<K>,
+            false,
             Listeners::default(),
             &Metrics::default(),
             &Readiness::default(),

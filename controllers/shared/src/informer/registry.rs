@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AdvanceListener, Decoded, Informer, KindId, Listeners, Mark, PAGE_SIZE, Progress, Relist, Source,
-    WATCH_SECONDS, Watched, trim,
+    WATCH_SECONDS, Watched, optional, trim,
 };
 use crate::metrics::Metrics;
 use crate::objects::Uid;
@@ -88,13 +88,18 @@ impl<K: Watched> AnyInformer for Informer<K> {
     }
 
     fn run(self: Arc<Self>, client: kube::Client, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        let source: Source<K> = Box::new(move || {
-            let api = kube::Api::<Decoded<K>>::all(client.clone());
+        let api = kube::Api::<Decoded<K>>::all(client.clone());
+        let watch = move || {
             let config = watcher::Config::default()
                 .page_size(PAGE_SIZE)
                 .timeout(WATCH_SECONDS);
-            watcher::watcher(api, config).boxed()
-        });
+            watcher::watcher(api.clone(), config).boxed()
+        };
+        let source: Source<K> = if self.optional {
+            optional::source(client, watch)
+        } else {
+            Box::new(watch)
+        };
         self.drive(source, stop).boxed()
     }
 
@@ -155,9 +160,20 @@ impl Informers {
         self.get_trimmed(trim::<K>)
     }
 
+    /// The informer of a kind that the API server may not serve, because its CustomResourceDefinition is missing. It is
+    /// empty and synced until the definition appears, and again when that goes.
+    #[must_use]
+    pub fn get_if_served<K: Watched>(&self) -> Arc<Informer<K>> {
+        self.get_with(trim::<K>, true)
+    }
+
     /// The informer of a kind; on first use `trim` decides what of an object is kept. It should call [`trim`] too.
     #[must_use]
     pub fn get_trimmed<K: Watched>(&self, trim: fn(&mut K)) -> Arc<Informer<K>> {
+        self.get_with(trim, false)
+    }
+
+    fn get_with<K: Watched>(&self, trim: fn(&mut K), optional: bool) -> Arc<Informer<K>> {
         let kind = KindId::of::<K>();
         let mut kinds = self.kinds();
         let known = kinds
@@ -169,6 +185,7 @@ impl Informers {
         let shared = &self.shared;
         let informer = Informer::new(
             trim,
+            optional,
             Arc::clone(&shared.listeners),
             &shared.metrics,
             &shared.readiness,

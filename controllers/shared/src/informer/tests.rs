@@ -76,7 +76,7 @@ struct World {
 
 fn world(openings: Vec<Vec<Step>>) -> World {
     let (readiness, metrics) = (Readiness::default(), Metrics::default());
-    let informer = Informer::new(trim::<Pod>, Listeners::default(), &metrics, &readiness);
+    let informer = Informer::new(trim::<Pod>, false, Listeners::default(), &metrics, &readiness);
     let changes: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = Arc::clone(&changes);
     informer.subscribe(Box::new(move |change| log.lock().unwrap().push(describe(change))));
