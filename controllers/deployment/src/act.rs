@@ -29,6 +29,8 @@ use crate::action::{
 use crate::plan::{Garbage, Plan, Snapshot, Taken, after_create_error, after_name_taken, template};
 use crate::{Error, Result};
 
+pub(crate) mod policy;
+
 /// Who writes, in `managedFields` (TAKE-7).
 const FIELD_MANAGER: &str = "steersman-deployment";
 /// Source of events (RS-67).
@@ -253,6 +255,10 @@ impl Sync<'_> {
                 self.change("annotate", target, json!({ "metadata": metadata, "spec": spec }))
                     .await
             }
+            Action::Mark { target, key, value } => {
+                let metadata = self.metadata(target, &json!({ (*key): value }));
+                self.change("mark", target, json!({ "metadata": metadata })).await
+            }
             Action::Scale {
                 target,
                 from,
@@ -454,11 +460,14 @@ impl Sync<'_> {
     }
 
     async fn write_status(&self, write: &StatusWrite) -> Result<Done> {
-        let annotations = write
-            .revision
-            .as_ref()
-            .map_or(json!({}), |revision| json!({ REVISION: revision }));
-        let metadata = self.metadata(&write.target, &annotations);
+        let mut annotations = serde_json::Map::new();
+        if let Some(revision) = &write.revision {
+            annotations.insert(REVISION.to_owned(), json!(revision));
+        }
+        for garbage in &write.repaired {
+            annotations.insert(garbage.key.to_owned(), Value::Null);
+        }
+        let metadata = self.metadata(&write.target, &Value::Object(annotations));
         let patch = Patch::Merge(json!({ "metadata": metadata, "status": status_patch(&write.status) }));
         let params = patch_params();
         let answer = self.deployments.patch_status(&write.target.name, &params, &patch);

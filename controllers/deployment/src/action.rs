@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use steersman_crds::rollout_policy::RolloutPolicyStatus;
 use steersman_shared::claims::{Claim, Claiming};
 use steersman_shared::objects::Uid;
 
 use crate::plan::annotations::Annotations;
+use crate::plan::policy::Unreadable;
+use crate::plan::policy::marks::Note;
 
 /// Annotation: earlier revisions of a ReplicaSet, separated by commas (DEP-23).
 pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -56,6 +59,54 @@ pub const RESUMED_MESSAGE: &str = "Deployment is resumed";
 pub const INVALID_SPEC: &str = "InvalidSpec";
 /// Reason of an event: an annotation of upstream's that cannot be read and is ignored. Upstream only logs it.
 pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
+
+/// Beginning of the keys of our annotations on Deployments and ReplicaSets.
+pub const ROLLOUT_PREFIX: &str = "rollout.steersman.dev/";
+/// Annotation of a Deployment, by users: the rollout of a revision may leave a step, `REVISION/STEP`, or all of them,
+/// `REVISION/all` (ASK-2).
+pub const PROMOTE: &str = "rollout.steersman.dev/promote";
+/// Annotation of a Deployment, by users: the rollout of that revision is to go back, `REVISION` (ASK-2).
+pub const ABORT: &str = "rollout.steersman.dev/abort";
+/// Annotation of a Deployment, and of the ReplicaSet that was left: the last rollback by a policy, and why (ASK-1).
+pub const ROLLED_BACK: &str = "rollout.steersman.dev/rolled-back";
+/// Annotation of a ReplicaSet: it was complete, when and in which revision (ASK-1).
+pub const COMPLETE: &str = "rollout.steersman.dev/complete";
+/// Annotation of a ReplicaSet: the step of its rollout, and since when it waits there (ASK-2).
+pub const STEP: &str = "rollout.steersman.dev/step";
+
+/// Reason of [`PROGRESSING`] being `Unknown`: the rollout waits at a step of its policy.
+pub const STEP_PAUSED: &str = "RolloutStepPaused";
+/// Reason of [`PROGRESSING`] being `Unknown`: the rollout goes on after a step.
+pub const STEP_RESUMED: &str = "RolloutStepResumed";
+/// Message of [`STEP_RESUMED`].
+pub const STEP_RESUMED_MESSAGE: &str = "Rollout goes on after its step";
+/// Condition of a Deployment: its template is one that a policy went back to. Reasons are those of
+/// [`RollbackReason::label`].
+pub const ROLLED_BACK_CONDITION: &str = "steersman.dev/RolledBack";
+
+/// Condition of a RolloutPolicy: it selects Deployments.
+pub const SELECTING: &str = "Selecting";
+/// Reason of [`SELECTING`] being `True`.
+pub const SELECTED: &str = "DeploymentsSelected";
+/// Reason of [`SELECTING`] being `False`.
+pub const NOTHING_SELECTED: &str = "NothingSelected";
+/// Reason of [`SELECTING`] being `False`: the selector does not parse.
+pub const INVALID_SELECTOR: &str = "InvalidSelector";
+/// Condition of a RolloutPolicy: all that it asks for is in force.
+pub const EFFECTIVE: &str = "Effective";
+/// Reason of [`EFFECTIVE`] being `True`.
+pub const IN_FORCE: &str = "InForce";
+/// Reason of [`EFFECTIVE`] being `False`: a Deployment follows an older policy.
+pub const OLDER_POLICY_HOLDS: &str = "OlderPolicyHolds";
+/// Reason of [`EFFECTIVE`] being `False`: steps and the strategy Recreate.
+pub const STEPS_NEED_ROLLING_UPDATE: &str = "StepsNeedRollingUpdate";
+/// Reason of [`EFFECTIVE`] being `False`: `onProgressDeadline` and no progress deadline.
+pub const NO_DEADLINE_TO_PASS: &str = "NoProgressDeadline";
+/// Condition of a RolloutPolicy: a Deployment runs a revision that a rollback led to.
+pub const POLICY_ROLLED_BACK: &str = "RolledBack";
+/// Reason of [`POLICY_ROLLED_BACK`] being `False`.
+pub const NO_ROLLBACK: &str = "NoRollback";
+
 /// Action of all events: what the controller was doing.
 pub const EVENT_ACTION: &str = "Reconcile";
 
@@ -97,6 +148,15 @@ pub enum Action {
         annotations: Annotations,
         /// `None`: unchanged.
         min_ready_seconds: Option<i32>,
+    },
+    /// Sets an annotation of ours on a ReplicaSet, which a RolloutPolicy needs to remember something.
+    Mark {
+        /// ReplicaSet.
+        target: Target,
+        /// [`STEP`], [`COMPLETE`] or [`ROLLED_BACK`].
+        key: &'static str,
+        /// Value to be.
+        value: String,
     },
     /// Resizes a ReplicaSet, or only refreshes its size annotations if `from` equals `to` (DEP-54, DEP-45).
     Scale {
@@ -190,6 +250,50 @@ pub struct Rollback {
     pub annotations: Annotations,
     /// Annotations to remove, in order.
     pub removed_annotations: Vec<String>,
+    /// Who wants it.
+    pub cause: RollbackCause,
+}
+
+/// Who wants a rollback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum RollbackCause {
+    /// A user, by annotation (DEP-95).
+    Requested,
+    /// A RolloutPolicy (ASK-1).
+    Policy {
+        /// Revision that is left.
+        from_revision: i64,
+        /// Why.
+        reason: RollbackReason,
+        /// Why, in a sentence.
+        message: String,
+    },
+}
+
+/// Why a RolloutPolicy went back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RollbackReason {
+    /// The progress deadline passed.
+    ProgressDeadlineExceeded,
+    /// A new pod restarted too often.
+    PodRestarts,
+    /// Too many new pods were in a crash loop.
+    CrashLoopingPods,
+    /// Somebody aborted the rollout.
+    Aborted,
+}
+
+impl RollbackReason {
+    /// Reason of the condition, and metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
+            Self::PodRestarts => "PodRestarts",
+            Self::CrashLoopingPods => "CrashLoopingPods",
+            Self::Aborted => "Aborted",
+        }
+    }
 }
 
 /// The status to write.
@@ -201,6 +305,17 @@ pub struct StatusWrite {
     pub status: DeploymentStatus,
     /// Revision annotation to be; `None`: unchanged (DEP-25).
     pub revision: Option<String>,
+    /// Annotations of ours that make no sense; removed by the same write.
+    pub repaired: Vec<Unreadable>,
+}
+
+/// The status of a RolloutPolicy to write.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyStatusWrite {
+    /// The policy.
+    pub target: Target,
+    /// Complete.
+    pub status: RolloutPolicyStatus,
 }
 
 /// Why a ReplicaSet is resized.
@@ -252,13 +367,26 @@ impl Action {
             Self::Scale { target, from, to, .. } if from != to => {
                 normal("ScalingReplicaSet", scaled(&target.name, *from, *to))
             }
-            Self::Rollback(rollback) => normal(
-                "DeploymentRollback",
-                format!(
-                    "Rolled back deployment \"{deployment}\" to revision {}",
-                    rollback.revision
+            Self::Rollback(rollback) => match &rollback.cause {
+                RollbackCause::Requested => normal(
+                    "DeploymentRollback",
+                    format!(
+                        "Rolled back deployment \"{deployment}\" to revision {}",
+                        rollback.revision
+                    ),
                 ),
-            ),
+                RollbackCause::Policy { message, .. } => warning("RolloutPolicyRollback", message.clone()),
+            },
+            Self::WriteStatus(write) => {
+                let first = write.repaired.first()?;
+                let message = format!(
+                    "Removed the annotation {}: {:?} makes no sense; it takes {}",
+                    first.key,
+                    first.value,
+                    expected(first.key)
+                );
+                warning(INVALID_ANNOTATION, message)
+            }
             Self::ClearRollback { cause, .. } => match cause {
                 NoRollback::NoLastRevision => warning(
                     "DeploymentRollbackRevisionNotFound",
@@ -292,6 +420,7 @@ impl Action {
             Self::Release { .. } => "release",
             Self::Create(_) => "create",
             Self::Annotate { .. } => "annotate",
+            Self::Mark { .. } => "mark",
             Self::Scale { .. } => "scale",
             Self::Delete { .. } => "delete",
             Self::Rollback(_) => "rollback",
@@ -310,6 +439,24 @@ impl Claiming for Action {
             _ => None,
         }
     }
+}
+
+/// What an annotation of ours takes.
+fn expected(key: &str) -> &'static str {
+    match key {
+        PROMOTE => "REVISION/STEP or REVISION/all",
+        ABORT => "REVISION",
+        _ => "what this controller writes",
+    }
+}
+
+/// Tells a rollback by a policy, in event and condition.
+#[must_use]
+pub fn rollback_message(note: &Note) -> String {
+    format!(
+        "RolloutPolicy {} went back from revision {} to revision {}: {}",
+        note.policy, note.from_revision, note.to_revision, note.message
+    )
 }
 
 fn scaled(name: &str, from: i32, to: i32) -> String {

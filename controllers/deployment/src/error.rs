@@ -57,6 +57,13 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The status of a RolloutPolicy could not be written.
+    #[error("write the status of the RolloutPolicy")]
+    Policy {
+        /// What the client or the server said.
+        #[source]
+        source: Box<kube::Error>,
+    },
     /// The new ReplicaSet is no JSON of one: its template has metadata of a wrong type.
     #[error("make the ReplicaSet")]
     Malformed(#[source] serde_json::Error),
@@ -107,6 +114,7 @@ impl Error {
             | Self::SelectorMismatch
             | Self::UnknownStrategy { .. }
             | Self::Fenceposts(_)
+            | Self::Policy { .. }
             | Self::Adoption(_)
             | Self::OrphanGone
             | Self::NameTaken { .. }
@@ -148,7 +156,7 @@ impl ReconcileError for Error {
             | Self::NotLeading(_)
             | Self::Report(_) => Retry::OnChange,
             Self::OrphanGone | Self::Collision { .. } => Retry::Soon(AFTER_CONFLICT),
-            Self::ReplicaSet { source, .. } | Self::Deployment { source, .. } => {
+            Self::ReplicaSet { source, .. } | Self::Deployment { source, .. } | Self::Policy { source } => {
                 match api::retry_after(source) {
                     _ if api::is_namespace_terminating(source) => Retry::OnChange,
                     Some(pause) => Retry::Soon(pause),
@@ -173,6 +181,7 @@ impl ReconcileError for Error {
             Self::Fenceposts(_) => "fenceposts",
             Self::ReplicaSet { .. } => "replica_set",
             Self::Deployment { .. } => "deployment",
+            Self::Policy { .. } => "policy",
             Self::Malformed(_) => "malformed",
             Self::Adoption(_) => "adoption",
             Self::OrphanGone => "orphan_gone",

@@ -13,7 +13,7 @@ use steersman_shared::wire::REVISION;
 
 use crate::action::{
     Action, CREATE_ERROR, DEADLINE_EXCEEDED, NEW_REPLICA_SET_AVAILABLE, NoRollback, PAUSED, PROGRESSING,
-    ScaleCause,
+    RollbackCause, ScaleCause,
 };
 use crate::plan::find::Family;
 use crate::plan::hold::Hold;
@@ -341,10 +341,21 @@ fn sentence(action: &Action, deployment: &Deployment) -> String {
             "delete ReplicaSet {}: more old revisions than revisionHistoryLimit keeps",
             target.name
         ),
-        Action::Rollback(rollback) => format!(
-            "roll back to revision {}, as the annotation asks",
-            rollback.revision
-        ),
+        Action::Rollback(rollback) => match &rollback.cause {
+            RollbackCause::Requested => format!(
+                "roll back to revision {}, as the annotation asks",
+                rollback.revision
+            ),
+            RollbackCause::Policy { message, .. } => {
+                format!("roll back to revision {}: {message}", rollback.revision)
+            }
+        },
+        Action::Mark { target, key, .. } => {
+            format!(
+                "note on ReplicaSet {} for the RolloutPolicy: annotation {key}",
+                target.name
+            )
+        }
         Action::ClearRollback { cause, .. } => {
             let why = match cause {
                 NoRollback::NoLastRevision => "there is no earlier revision",

@@ -1,6 +1,7 @@
 //! Deployment controller: rolls out pod templates through ReplicaSets. Spec: chapter 3 of `docs/specs/workloads.md`
 //! (DEP-1 to DEP-111) and RS-1 to RS-19.
-//! Watches Deployment, ReplicaSet, Pod. Writes ReplicaSet, Deployment/status, Deployment (rollback only), Event.
+//! Watches Deployment, ReplicaSet, Pod, and RolloutPolicy where it is served. Writes ReplicaSet, Deployment/status,
+//! Deployment (rollback only), RolloutPolicy/status, Event.
 //!
 //! ```text
 //! watches ─► observe ─► Snapshot ─► plan (pure, +now) ─► Plan ─► act ─► API server
@@ -24,6 +25,7 @@ mod error;
 pub mod explain;
 pub mod observe;
 pub mod plan;
+pub mod policies;
 mod reconcile;
 pub mod simulate;
 
@@ -59,6 +61,16 @@ pub const RBAC: &[Rule] = &[
         api_groups: &[""],
         resources: &["pods"],
         verbs: &["get", "list", "watch"],
+    },
+    Rule {
+        api_groups: &["steersman.dev"],
+        resources: &["rolloutpolicies"],
+        verbs: &["get", "list", "watch"],
+    },
+    Rule {
+        api_groups: &["steersman.dev"],
+        resources: &["rolloutpolicies/status"],
+        verbs: &["patch"],
     },
 ];
 

@@ -18,6 +18,8 @@ use annotations::{Annotations, HISTORY_LIMIT, Stage};
 use find::Family;
 pub use garbage::Garbage;
 pub use hold::Hold;
+use policy::back::Back;
+use policy::{Assessment, Governed};
 
 pub mod annotations;
 pub mod conditions;
@@ -28,6 +30,7 @@ pub mod history;
 pub mod hold;
 #[cfg(test)]
 mod invariants;
+pub mod policy;
 pub mod recreate;
 pub mod rollback;
 pub mod rolling;
@@ -49,6 +52,8 @@ pub struct Snapshot {
     /// Children that own a pod which is neither Succeeded nor Failed, terminating ones included. Only needed for the
     /// strategy Recreate.
     pub unfinished: BTreeSet<Uid>,
+    /// The RolloutPolicy that the Deployment follows; `None`: everything is as upstream does it.
+    pub governed: Option<Governed>,
 }
 
 /// What to do, why nothing more, and when to look again.
@@ -143,6 +148,7 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Result<Plan> {
         return Ok(draft.with_plain_status());
     }
     conditions::note_pause(deployment, draft.notes.conditions.get_or_insert_default(), now);
+    draft.note_policy();
     if is_paused(deployment) {
         draft.held_by.push(Hold::Paused);
         draft.sync_new();
@@ -163,6 +169,9 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Result<Plan> {
             return Ok(draft.with_plain_status());
         }
         draft.refresh_new();
+    }
+    if let Some(back) = draft.way_back() {
+        return Ok(draft.with_way_back(&back));
     }
     match strategy(deployment) {
         Strategy::RollingUpdate => draft.roll()?,
@@ -197,6 +206,7 @@ fn write_status(deployment: &Deployment, status: DeploymentStatus, revision: Opt
         target: Target::of(deployment),
         status,
         revision,
+        repaired: Vec::new(),
     }))
 }
 
@@ -253,6 +263,7 @@ struct Draft<'a> {
     revision: Option<String>,
     actions: Vec<Action>,
     held_by: Vec<Hold>,
+    policy: Assessment,
 }
 
 impl<'a> Draft<'a> {
@@ -282,10 +293,14 @@ impl<'a> Draft<'a> {
                 ClaimDecision::Ignore => {}
             }
         }
+        let mut family = Family::of(deployment, &claimed);
+        let policy = policy::assess(deployment, &family, snapshot.governed.as_ref(), now);
+        family.limits.clone_from(&policy.limits);
         Self {
             snapshot,
             now,
-            family: Family::of(deployment, &claimed),
+            family,
+            policy,
             notes: deployment.status.clone(),
             revision: None,
             actions,
@@ -357,7 +372,8 @@ impl<'a> Draft<'a> {
         {
             return Err(Error::SelectorMismatch);
         }
-        let replicas = rolling::grown(deployment, self.family.total_size(), 0)?;
+        let grown = rolling::grown(deployment, self.family.total_size(), 0)?;
+        let replicas = self.family.limits.capped(0, grown);
         let hash = template::hash(&deployment.spec.template, deployment.status.collision_count);
         let owner = deployment.metadata.name.as_deref().unwrap_or_default();
         let target = self.family.target_revision();
@@ -422,7 +438,8 @@ impl<'a> Draft<'a> {
     /// The scale path (DEP-38 to DEP-45). Recreate raises nothing from 0 while other pods exist (DEP-111).
     fn resize(&mut self) {
         let deployment = self.deployment();
-        let resizes = scale::plan(deployment, &self.family);
+        let resizes = policy::steps::resize(deployment, &self.family, &self.family.limits)
+            .unwrap_or_else(|| scale::plan(deployment, &self.family));
         let raises_from_zero = |resize: &Resize| resize.from == 0 && resize.to > 0;
         if strategy(deployment) == Strategy::Recreate
             && let Some(raised) = resizes.iter().find(|resize| raises_from_zero(resize))
@@ -527,9 +544,54 @@ impl<'a> Draft<'a> {
         self.finished(status, None)
     }
 
-    fn with_rollout_status(self) -> Plan {
+    /// Notes in conditions and holds what the policy holds up, and what it led to.
+    fn note_policy(&mut self) {
+        let (deployment, now) = (self.deployment(), self.now);
+        let list = self.notes.conditions.get_or_insert_default();
+        conditions::note_step(deployment, self.policy.stop.as_ref(), list, now);
+        conditions::note_rolled_back(self.policy.rolled_back.as_ref(), list, now);
+        self.held_by.extend(self.policy.stop.clone().map(Hold::Policy));
+        let stranded = self.policy.stranded.clone();
+        self.held_by
+            .extend(stranded.map(|message| Hold::NoWayBack { message }));
+    }
+
+    /// The policy's way back, once the new ReplicaSet has its revision.
+    fn way_back(&mut self) -> Option<Back> {
+        let new = self.family.new.as_deref()?;
+        let target = self.family.target_revision();
+        let has_revision = annotations::revision(new).is_none_or(|revision| revision >= target);
+        self.policy.back.take().filter(|_| has_revision)
+    }
+
+    /// The rollback alone: it changes the Deployment's resourceVersion, and so would any write before it.
+    fn with_way_back(mut self, back: &Back) -> Plan {
+        let claims = |action: &Action| matches!(action, Action::Adopt { .. } | Action::Release { .. });
+        self.actions.retain(claims);
+        self.actions.push(rollback::by_policy(self.deployment(), back));
+        Plan {
+            actions: self.actions,
+            held_by: self.held_by,
+            wake_at: None,
+            garbage: garbage::of(self.snapshot.deployment.as_ref(), &self.family),
+        }
+    }
+
+    /// Writes what the policy has to remember.
+    fn mark(&mut self) {
+        let marks = std::mem::take(&mut self.policy.marks);
+        self.actions.extend(marks.into_iter().map(|mark| Action::Mark {
+            target: Target::of(mark.replica_set.as_ref()),
+            key: mark.key,
+            value: mark.value,
+        }));
+    }
+
+    fn with_rollout_status(mut self) -> Plan {
+        self.mark();
         let status = status::of_rollout(self.deployment(), &self.family, &self.notes, self.now);
-        let wake_at = conditions::next_check(self.deployment(), &status);
+        let progress = conditions::next_check(self.deployment(), &status, &self.family.limits);
+        let wake_at = [progress, self.policy.wake_at()].into_iter().flatten().min();
         self.finished(status, wake_at)
     }
 
@@ -568,10 +630,16 @@ impl<'a> Draft<'a> {
     fn finished(mut self, status: DeploymentStatus, wake_at: Option<Timestamp>) -> Plan {
         let deployment = self.deployment();
         self.note_incomplete(&status);
-        let is_written = !status::is_equal(&status, &deployment.status) || self.revision.is_some();
+        let repaired = std::mem::take(&mut self.policy.garbage);
+        let is_written =
+            !status::is_equal(&status, &deployment.status) || self.revision.is_some() || !repaired.is_empty();
         if is_written {
-            self.actions
-                .push(write_status(deployment, status, self.revision.take()));
+            self.actions.push(Action::WriteStatus(Box::new(StatusWrite {
+                target: Target::of(deployment),
+                status,
+                revision: self.revision.take(),
+                repaired,
+            })));
         }
         // A write brings the next sync by itself.
         let wake_at = wake_at.filter(|_| !is_written);

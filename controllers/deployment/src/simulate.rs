@@ -13,6 +13,7 @@ use steersman_shared::wire::{DESIRED_REPLICAS, MAX_REPLICAS, REVISION};
 use steersman_shared::{ownership, pods};
 
 use crate::action::{Action, Event, ROLLBACK_TO, Target};
+use crate::plan::policy::{Governed, PodFacts, Policy};
 use crate::plan::{Plan, Snapshot, plan, template};
 use crate::{Error, Result};
 
@@ -33,6 +34,8 @@ pub struct World {
     pub now: Timestamp,
     /// Writes so far; makes uids and resourceVersions.
     pub writes: u64,
+    /// The RolloutPolicy that the Deployment follows.
+    pub policy: Option<Arc<Policy>>,
 }
 
 impl World {
@@ -52,6 +55,7 @@ impl World {
             created: None,
             now,
             writes: 0,
+            policy: None,
         }
     }
 
@@ -89,8 +93,25 @@ impl World {
         Ok(Snapshot {
             deployment: Arc::new(self.deployment.clone()),
             selector,
+            governed: self.governed(&children),
             children,
             unfinished,
+        })
+    }
+
+    fn governed(&self, children: &[Arc<ReplicaSet>]) -> Option<Governed> {
+        let policy = Arc::clone(self.policy.as_ref()?);
+        let facts = |it: &Arc<ReplicaSet>| {
+            let uid = Uid::of(it.as_ref());
+            let own = self
+                .pods
+                .iter()
+                .filter(|pod| ownership::controller_uid(*pod).as_ref() == Some(&uid) && pods::is_active(pod));
+            (uid.clone(), own.map(PodFacts::of).collect())
+        };
+        Some(Governed {
+            policy,
+            pods: children.iter().map(facts).collect(),
         })
     }
 
@@ -187,6 +208,12 @@ impl World {
                     }
                 }
             }
+            Action::Mark { target, key, value } => {
+                if let Some(child) = self.touch(target) {
+                    let annotations = child.metadata.annotations.get_or_insert_default();
+                    annotations.insert((*key).to_owned(), value.clone());
+                }
+            }
             Action::Scale {
                 target,
                 from,
@@ -227,10 +254,11 @@ impl World {
             Action::ReportSelectingAll | Action::ReportCreateError { .. } => {}
             Action::WriteStatus(write) => {
                 self.deployment.status = write.status.clone();
+                let annotations = self.deployment.metadata.annotations.get_or_insert_default();
                 if let Some(revision) = &write.revision {
-                    let annotations = self.deployment.metadata.annotations.get_or_insert_default();
                     annotations.insert(REVISION.to_owned(), revision.clone());
                 }
+                annotations.retain(|key, _| write.repaired.iter().all(|it| it.key != key));
             }
         }
     }

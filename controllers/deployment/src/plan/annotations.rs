@@ -6,7 +6,7 @@ use steersman_shared::objects::{Deployment, ReplicaSet};
 use steersman_shared::wire::{DESIRED_REPLICAS, LAST_APPLIED, MAX_REPLICAS, REVISION};
 
 use super::{desired_replicas, fenceposts};
-use crate::action::{REVISION_HISTORY, ROLLBACK_TO};
+use crate::action::{REVISION_HISTORY, ROLLBACK_TO, ROLLOUT_PREFIX};
 
 /// Longest revision-history annotation, in characters (kube-controller-manager 1.36, DEP-23).
 pub const HISTORY_LIMIT: usize = 2000;
@@ -27,7 +27,8 @@ pub enum Stage {
     Existing,
 }
 
-/// Annotations that a Deployment never hands down to its ReplicaSets (DEP-26).
+/// Annotations that a Deployment never hands down to its ReplicaSets (DEP-26), nor gets back from them. Ours are among
+/// them: each belongs to the one object that it is on.
 fn stays(key: &str) -> bool {
     [
         LAST_APPLIED,
@@ -38,6 +39,7 @@ fn stays(key: &str) -> bool {
         ROLLBACK_TO,
     ]
     .contains(&key)
+        || key.starts_with(ROLLOUT_PREFIX)
 }
 
 /// Value of an annotation.

@@ -8,12 +8,15 @@ use steersman_shared::objects::Deployment;
 use steersman_shared::wire::{FALSE, TRUE, UNKNOWN};
 
 use super::find::Family;
+use super::policy::marks::Note;
+use super::policy::{Limits, Stop};
 use super::{desired_replicas, fenceposts, is_paused};
 use crate::action::{
     AVAILABLE, CREATE_ERROR, DEADLINE_EXCEEDED, FOUND_NEW_REPLICA_SET, MINIMUM_AVAILABLE,
     MINIMUM_AVAILABLE_MESSAGE, MINIMUM_UNAVAILABLE, MINIMUM_UNAVAILABLE_MESSAGE, NEW_REPLICA_SET_AVAILABLE,
     NEW_REPLICA_SET_CREATED, PAUSED, PAUSED_MESSAGE, PROGRESSING, REPLICA_FAILURE, REPLICA_SET_UPDATED,
-    RESUMED, RESUMED_MESSAGE,
+    RESUMED, RESUMED_MESSAGE, ROLLED_BACK_CONDITION, STEP_PAUSED, STEP_RESUMED, STEP_RESUMED_MESSAGE,
+    rollback_message,
 };
 
 /// The value of `progressDeadlineSeconds` that means never (kube-controller-manager 1.36, DEP-73).
@@ -95,6 +98,75 @@ pub fn note_pause(deployment: &Deployment, conditions: &mut Conditions, now: Tim
     }
 }
 
+/// Notes that the rollout waits at a step of its policy, or goes on. As with a pause of the user's, the progress deadline
+/// does not run meanwhile and starts anew afterwards.
+pub fn note_step(deployment: &Deployment, stop: Option<&Stop>, conditions: &mut Conditions, now: Timestamp) {
+    if deadline(deployment).is_none() || is_paused(deployment) {
+        return;
+    }
+    let stored = find(conditions, PROGRESSING).map(reason).unwrap_or_default();
+    match stop {
+        Some(Stop::Step { step, steps, .. }) => {
+            let message = format!("Rollout waits at step {step} of {steps}");
+            let new = condition(PROGRESSING, UNKNOWN, STEP_PAUSED, message, now);
+            set_with_message(conditions, new);
+        }
+        _ if stored == STEP_PAUSED => set(
+            conditions,
+            condition(PROGRESSING, UNKNOWN, STEP_RESUMED, STEP_RESUMED_MESSAGE, now),
+        ),
+        _ => {}
+    }
+}
+
+/// Notes that the current template is one that a policy went back to; `None`: it is not.
+pub fn note_rolled_back(note: Option<&Note>, conditions: &mut Conditions, now: Timestamp) {
+    match note {
+        Some(note) => {
+            let message = rollback_message(note);
+            let new = condition(ROLLED_BACK_CONDITION, TRUE, note.reason.label(), message, now);
+            set_with_message(conditions, new);
+        }
+        None => {
+            remove(conditions, ROLLED_BACK_CONDITION);
+        }
+    }
+}
+
+/// As [`set`], but a changed message counts too.
+fn set_with_message(conditions: &mut Conditions, mut new: DeploymentCondition) {
+    if let Some(old) = find(conditions, &new.type_) {
+        if old.status == new.status && old.reason == new.reason && old.message == new.message {
+            return;
+        }
+        if old.status == new.status {
+            new.last_transition_time.clone_from(&old.last_transition_time);
+        }
+        not_before(&mut new, old);
+    }
+    replace(conditions, new);
+}
+
+/// The ReplicaSet that the stored condition Progressing says something about, with that reason.
+fn named<'a>(status: &'a DeploymentStatus, wanted: &str) -> Option<&'a str> {
+    let current = find(status.conditions.as_deref().unwrap_or_default(), PROGRESSING)?;
+    let message = current.message.as_deref().filter(|_| reason(current) == wanted)?;
+    let (name, _) = message.strip_prefix("ReplicaSet \"")?.split_once('"')?;
+    Some(name)
+}
+
+/// The ReplicaSet that is complete as the stored conditions have it (DEP-75).
+#[must_use]
+pub fn completed(status: &DeploymentStatus) -> Option<&str> {
+    named(status, NEW_REPLICA_SET_AVAILABLE)
+}
+
+/// The ReplicaSet that missed the progress deadline as the stored conditions have it (DEP-78).
+#[must_use]
+pub fn timed_out(status: &DeploymentStatus) -> Option<&str> {
+    named(status, DEADLINE_EXCEEDED)
+}
+
 /// Notes that the new ReplicaSet existed before anything was reported about progress.
 pub fn note_found(deployment: &Deployment, replica_set: &str, conditions: &mut Conditions, now: Timestamp) {
     if deadline(deployment).is_some() && find(conditions, PROGRESSING).is_none() {
@@ -171,6 +243,7 @@ pub fn evaluate_progress(
     new_replica_set: Option<&str>,
     stored: &DeploymentStatus,
     status: &mut DeploymentStatus,
+    limits: &Limits,
     now: Timestamp,
 ) {
     let complete = is_complete(deployment, status);
@@ -181,6 +254,10 @@ pub fn evaluate_progress(
         remove(conditions, PROGRESSING);
         return;
     };
+    if limits.held {
+        return;
+    }
+    let deadline = deadline.saturating_add(limits.grace);
     let current = find(conditions, PROGRESSING).cloned();
     if all_updated
         && current
@@ -249,8 +326,9 @@ fn ends(current: &DeploymentCondition, deadline: SignedDuration) -> Option<Times
 /// First moment at which the stored condition alone times the rollout out (DEP-76). Only for a status that needs no
 /// write.
 #[must_use]
-pub fn next_check(deployment: &Deployment, status: &DeploymentStatus) -> Option<Timestamp> {
-    let deadline = deadline(deployment)?;
+pub fn next_check(deployment: &Deployment, status: &DeploymentStatus, limits: &Limits) -> Option<Timestamp> {
+    let deadline = deadline(deployment).filter(|_| !limits.held)?;
+    let deadline = deadline.saturating_add(limits.grace);
     let current = find(status.conditions.as_deref().unwrap_or_default(), PROGRESSING)?;
     if is_complete(deployment, status)
         || [DEADLINE_EXCEEDED, NEW_REPLICA_SET_AVAILABLE].contains(&reason(current))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use steersman_shared::objects::{Deployment, ReplicaSet};
 
 use super::annotations::{self, Revision};
+use super::policy::Limits;
 use super::{desired_replicas, size, template};
 
 /// The claimed ReplicaSets of a Deployment by role.
@@ -15,6 +16,8 @@ pub struct Family {
     pub new: Option<Arc<ReplicaSet>>,
     /// All others, oldest first (DEP-12).
     pub old: Vec<Arc<ReplicaSet>>,
+    /// How far a RolloutPolicy lets them go; without limits by default.
+    pub limits: Limits,
 }
 
 impl Family {
@@ -27,7 +30,11 @@ impl Family {
             .iter()
             .position(|it| template::is_equal(&deployment.spec.template, &it.spec.template));
         let new = new.map(|index| old.remove(index));
-        Self { new, old }
+        Self {
+            new,
+            old,
+            limits: Limits::default(),
+        }
     }
 
     /// Old ReplicaSets, then the new one.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use steersman_shared::objects::ReplicaSet;
 
+use super::policy::Stop;
 use super::{rolling, size};
 
 /// Why a rollout does less than it could. Names are those of ReplicaSets; a ReplicaSet's own plan tells about its pods.
@@ -57,6 +58,13 @@ pub enum Hold {
         /// As written.
         value: String,
     },
+    /// A RolloutPolicy lets the rollout go no further for now.
+    Policy(Stop),
+    /// A RolloutPolicy would go back, and cannot.
+    NoWayBack {
+        /// What happened, and why there is no way back.
+        message: String,
+    },
 }
 
 impl Hold {
@@ -64,7 +72,7 @@ impl Hold {
     #[must_use]
     pub fn replica_sets(&self) -> &[String] {
         match self {
-            Self::Paused | Self::Surge { .. } => &[],
+            Self::Paused | Self::Surge { .. } | Self::Policy(_) | Self::NoWayBack { .. } => &[],
             Self::Unavailable { replica_sets, .. }
             | Self::Incomplete { replica_sets, .. }
             | Self::StatusLags { replica_sets }
@@ -97,6 +105,8 @@ impl fmt::Display for Hold {
                 f.write_str("the status of a ReplicaSet is older than its last scaling")
             }
             Self::OldPods { .. } => f.write_str("pods of the former template still exist"),
+            Self::Policy(stop) => write!(f, "the RolloutPolicy holds the rollout: it {stop}"),
+            Self::NoWayBack { message } => write!(f, "the RolloutPolicy would go back, but: {message}"),
             Self::BadRevision { replica_set, value } => write!(
                 f,
                 "the revision annotation of ReplicaSet {replica_set} is {value:?}, not an integer"

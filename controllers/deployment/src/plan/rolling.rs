@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use steersman_shared::objects::{Deployment, ReplicaSet};
+use steersman_shared::objects::{Deployment, ReplicaSet, Uid};
 
 use super::fenceposts::{self, BadFencepost};
 use super::find::Family;
@@ -37,7 +37,10 @@ pub fn plan_new(deployment: &Deployment, family: &Family) -> Result<Option<Resiz
     let to = match current.cmp(&replicas) {
         std::cmp::Ordering::Equal => return Ok(None),
         std::cmp::Ordering::Greater => replicas,
-        std::cmp::Ordering::Less => grown(deployment, family.total_size(), current)?,
+        std::cmp::Ordering::Less => {
+            let to = grown(deployment, family.total_size(), current)?;
+            family.limits.capped(current, to)
+        }
     };
     Ok((to != current).then(|| Resize {
         replica_set: Arc::clone(new),
@@ -100,6 +103,8 @@ pub fn held_by_surge(deployment: &Deployment, family: &Family) -> Option<Hold> {
 fn plan_old_as_observed(deployment: &Deployment, family: &Family) -> Shrink {
     let mut old: Vec<(Arc<ReplicaSet>, i32)> =
         family.active_old().map(|it| (Arc::clone(it), size(it))).collect();
+    family.limits.sort(&mut old, |(it, _)| Uid::of(it.as_ref()));
+    let mut spare = old.iter().map(|(_, size)| i64::from(*size)).sum::<i64>() - family.limits.keep;
     let min_available = fenceposts::min_available(deployment);
     let new_unavailable = family
         .new
@@ -107,6 +112,9 @@ fn plan_old_as_observed(deployment: &Deployment, family: &Family) -> Shrink {
         .map_or(0, |new| i64::from(size(new)) - i64::from(available(new)));
     let budget = family.total_size() - min_available - new_unavailable;
     if old.is_empty() {
+        return Shrink::default();
+    }
+    if spare <= 0 {
         return Shrink::default();
     }
     if budget <= 0 {
@@ -133,17 +141,20 @@ fn plan_old_as_observed(deployment: &Deployment, family: &Family) -> Shrink {
                 abandoned: true,
             };
         }
-        let step = left.min(unhealthy);
-        left -= step;
+        let step = left.min(unhealthy).min(spare);
+        if step <= 0 {
+            break;
+        }
+        (left, spare) = (left - step, spare - step);
         resizes.push(reduced(replica_set, now, step));
     }
 
     let counted = old.iter().map(|(it, _)| it).chain(&family.new);
     let mut left = counted.map(|it| i64::from(available(it))).sum::<i64>() - min_available;
     for (replica_set, now) in &mut old {
-        let step = left.min(i64::from(*now));
+        let step = left.min(i64::from(*now)).min(spare);
         if step > 0 {
-            left -= step;
+            (left, spare) = (left - step, spare - step);
             resizes.push(reduced(replica_set, now, step));
         }
     }

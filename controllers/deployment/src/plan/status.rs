@@ -44,7 +44,7 @@ pub fn of_rollout(
 ) -> DeploymentStatus {
     let mut status = plain(deployment, family, stored, now);
     let new = family.new.as_ref().and_then(|new| new.metadata.name.as_deref());
-    conditions::evaluate_progress(deployment, new, stored, &mut status, now);
+    conditions::evaluate_progress(deployment, new, stored, &mut status, &family.limits, now);
     conditions::evaluate_failure(family, status.conditions.get_or_insert_default());
     status
 }

@@ -32,6 +32,7 @@ fn family_of(case: &Case) -> Family {
     Family {
         new: new.map(Arc::new),
         old,
+        ..Family::default()
     }
 }
 
@@ -263,7 +264,7 @@ fn dep_62_82_status() {
         };
         same("rolloutStatusWrite", got, expected("rolloutStatusWrite"))?;
 
-        let wake_at = conditions::next_check(&deployment, &rollout).filter(|_| !is_written);
+        let wake_at = conditions::next_check(&deployment, &rollout, &family.limits).filter(|_| !is_written);
         if case.deviation.as_deref() == Some("DEP-76") {
             return same("wake_at", wake_at, None);
         }
