@@ -53,6 +53,8 @@ pub(crate) enum Verb {
     /// Start a throw-away cluster in this process: API server, simulated nodes and all controllers.
     #[cfg(feature = "sandbox")]
     Sandbox(SandboxArgs),
+    /// Watch over a rollout that a RolloutPolicy takes in steps: let it go on, or send it back.
+    Rollout(RolloutArgs),
     /// Print the definitions of steersman's custom resources: `steersman crds | kubectl apply -f -`.
     Crds,
     /// Tell what the controllers would do next with a Deployment or ReplicaSet, and what holds it up.
@@ -72,7 +74,7 @@ impl Verb {
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "warn,kube_runtime=error,kube_client=error",
             Self::Run(_) | Self::Crds | Self::Version => "info,kube_runtime=error,kube_client=error",
-            Self::Explain(_) => "warn,kube_client=off",
+            Self::Explain(_) | Self::Rollout(_) => "warn,kube_client=off",
         }
     }
 }
@@ -109,6 +111,43 @@ pub(crate) struct ExplainArgs {
     /// How the result is printed.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
     pub(crate) output: OutputFormat,
+    /// Which cluster.
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// Flags of `steersman rollout`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RolloutArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: RolloutVerb,
+}
+
+/// The verbs of `steersman rollout`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum RolloutVerb {
+    /// Print how far the rollout of a Deployment is.
+    Status(RolloutObject),
+    /// Let the rollout leave the step that it waits at.
+    Promote {
+        /// Leave all steps: the rollout goes on to its end.
+        #[arg(long)]
+        all: bool,
+        /// Which Deployment.
+        #[command(flatten)]
+        object: RolloutObject,
+    },
+    /// Send the rollout back to the last revision that was complete.
+    Abort(RolloutObject),
+}
+
+/// A Deployment of a cluster.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RolloutObject {
+    /// The Deployment; without a namespace in the one of the kubeconfig's context.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub(crate) object: ObjectName,
     /// Which cluster.
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,

@@ -13,6 +13,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use steersman_crds::RolloutPolicy;
 use steersman_deployment::explain::Explanation as DeploymentExplanation;
 use steersman_replicaset::explain::Explanation as ReplicaSetExplanation;
 use steersman_shared::api;
@@ -23,7 +24,7 @@ use steersman_shared::objects::{Deployment, ObjectKey, Pod, ReplicaSet};
 use steersman_shared::obstacle::Obstacle;
 use steersman_shared::opt_out::{BY_NOBODY, MANAGED, NOT_BY_US};
 
-use crate::cli::{ExplainArgs, ExplainKind, ObjectName, OutputFormat};
+use crate::cli::{ClusterArgs, ExplainArgs, ExplainKind, ObjectName, OutputFormat};
 use crate::failure::Usage;
 use crate::run::load;
 
@@ -44,20 +45,7 @@ const SUGGESTIONS: usize = 8;
 ///
 /// The cluster is not reached or does not allow reading, the object does not exist, or it cannot be planned.
 pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<()> {
-    let config = load(
-        args.cluster.kubeconfig.as_deref(),
-        args.cluster.context.as_deref(),
-    )
-    .await
-    .map_err(Usage)?;
-    let default_namespace = config.default_namespace.clone();
-    let url = config.cluster_url.to_string();
-    let client = Client::try_from(config)
-        .context("the kubeconfig's credentials")
-        .map_err(Usage)?;
-    let ObjectName { namespace, name } = args.object;
-    let key = ObjectKey::new(namespace.unwrap_or(default_namespace), name);
-    let reader = Reader { client, url };
+    let (reader, key) = Reader::connect(&args.cluster, args.object).await?;
     let text = match args.kind {
         ExplainKind::Deployment => {
             let mut report = reader.deployment(&key).await?;
@@ -191,25 +179,69 @@ impl NextLook {
 }
 
 /// Reads a cluster.
-struct Reader {
-    client: Client,
+pub(crate) struct Reader {
+    pub(crate) client: Client,
     url: String,
 }
 
 impl Reader {
+    /// A reader of that cluster, and the object in it that is meant.
+    ///
+    /// # Errors
+    ///
+    /// The kubeconfig cannot be used.
+    pub(crate) async fn connect(
+        cluster: &ClusterArgs,
+        object: ObjectName,
+    ) -> anyhow::Result<(Self, ObjectKey)> {
+        let config = load(cluster.kubeconfig.as_deref(), cluster.context.as_deref())
+            .await
+            .map_err(Usage)?;
+        let default_namespace = config.default_namespace.clone();
+        let url = config.cluster_url.to_string();
+        let client = Client::try_from(config)
+            .context("the kubeconfig's credentials")
+            .map_err(Usage)?;
+        let ObjectName { namespace, name } = object;
+        let key = ObjectKey::new(namespace.unwrap_or(default_namespace), name);
+        Ok((Self { client, url }, key))
+    }
+
     async fn deployment(&self, key: &ObjectKey) -> anyhow::Result<DeploymentReport> {
+        let informers = self.around(key).await?;
+        let mut report = deployment_report(&informers, key, SystemClock.now())?;
+        let namespace = self.namespace(&key.namespace).await;
+        let object = informers.get::<Deployment>().cache().get(key);
+        report.opt_out = object.and_then(|it| OptOut::of(it.as_ref(), namespace.as_ref()));
+        Ok(report)
+    }
+
+    /// All that the plan of a Deployment, which exists, is made from.
+    ///
+    /// # Errors
+    ///
+    /// The cluster is not reached or does not allow reading, or there is no such Deployment.
+    pub(crate) async fn around(&self, key: &ObjectKey) -> anyhow::Result<Informers> {
         let informers = Informers::detached();
         // Children first: what is read of the owner is not older than they are.
         self.fill::<Pod>(&informers, &key.namespace).await?;
         self.fill::<ReplicaSet>(&informers, &key.namespace).await?;
         self.fill::<Deployment>(&informers, &key.namespace).await?;
+        self.fill_policies(&informers, &key.namespace).await?;
         let deployments = informers.get::<Deployment>();
         check_exists(deployments.cache(), key, "Deployment")?;
-        let mut report = deployment_report(&informers, key, SystemClock.now())?;
-        let namespace = self.namespace(&key.namespace).await;
-        let object = deployments.cache().get(key);
-        report.opt_out = object.and_then(|it| OptOut::of(it.as_ref(), namespace.as_ref()));
-        Ok(report)
+        Ok(informers)
+    }
+
+    /// Lists the RolloutPolicies of a namespace; none where their definition is not installed.
+    async fn fill_policies(&self, informers: &Informers, namespace: &str) -> anyhow::Result<()> {
+        let api = Api::<Decoded<RolloutPolicy>>::namespaced(self.client.clone(), namespace);
+        match self.list(api, &ListParams::default()).await {
+            Ok(objects) => informers.get_if_served::<RolloutPolicy>().fill(objects),
+            Err(error) if api::is_not_found(&error) => {}
+            Err(error) => return Err(self.refused(&error, "rolloutpolicies.steersman.dev", namespace)),
+        }
+        Ok(())
     }
 
     async fn replica_set(&self, key: &ObjectKey) -> anyhow::Result<ReplicaSetReport> {
@@ -269,8 +301,8 @@ impl Reader {
         let said = api::message(error);
         if api::is_forbidden(error) {
             return anyhow!(
-                "list {resource} in namespace {namespace}: {said}; explain needs the verb list on deployments, \
-                 replicasets and pods there (`kubectl auth can-i list {resource} -n {namespace}`)"
+                "list {resource} in namespace {namespace}: {said}; this needs the verb list on deployments, \
+                 replicasets, pods and rolloutpolicies.steersman.dev there (`kubectl auth can-i list {resource} -n {namespace}`)"
             );
         }
         match error {

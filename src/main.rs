@@ -10,6 +10,7 @@ mod dump;
 mod explain;
 mod failure;
 mod manager;
+mod rollout;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -54,6 +55,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         #[cfg(feature = "sandbox")]
         Verb::Sandbox(args) => runtime.block_on(sandbox::run(args)),
         Verb::Crds => crds::print(),
+        Verb::Rollout(args) => runtime.block_on(rollout::run(args)),
         Verb::Version => {
             let version = env!("CARGO_PKG_VERSION");
             writeln!(

@@ -191,6 +191,8 @@ impl Manager {
             let controller = steersman_deployment::new(&context, &steersman_deployment::Config::default())
                 .context("deployment controller")?;
             supervisor.spawn("deployment", controller.run());
+            let policies = steersman_deployment::policies::new(&context);
+            supervisor.spawn("rolloutpolicy", policies.run());
         }
         if controllers.replicaset != Mode::Off {
             let context = context

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::SandboxArgs;
+use crate::crds;
 use crate::demo;
 use crate::dump;
 use crate::failure::Usage;
@@ -123,6 +124,7 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     });
 
     let client = server.client();
+    crds::install(&client).await?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let mut supervisor = Supervisor::new(stop.clone());
     let authority = certificates
