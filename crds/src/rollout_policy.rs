@@ -26,38 +26,12 @@ const WINDOW_SECONDS: i32 = 600;
     derive = "PartialEq",
     derive = "Default",
     doc = "How the rollouts of some Deployments of this namespace go: in steps, at which pace, and when back by themselves.",
-    printcolumn(
-        name = "Deployments",
-        type_ = "integer",
-        json_path = ".status.selected",
-        description = "Deployments that it selects"
-    ),
-    printcolumn(
-        name = "Phase",
-        type_ = "string",
-        json_path = ".status.phase",
-        description = "Of the Deployment that needs attention most"
-    ),
-    printcolumn(
-        name = "Step",
-        type_ = "string",
-        json_path = ".status.step",
-        description = "Step of that Deployment"
-    ),
-    printcolumn(
-        name = "Effective",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Effective\")].status",
-        description = "Whether all of it is in force"
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.message",
-        description = "What that Deployment waits for",
-        priority = "1"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Deployments", "type": "integer", "jsonPath": ".status.selected", "description": "Deployments that it selects"}"#,
+    printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase", "description": "Of the Deployment that needs attention most"}"#,
+    printcolumn = r#"{"name": "Step", "type": "string", "jsonPath": ".status.step", "description": "Step of that Deployment"}"#,
+    printcolumn = r#"{"name": "Effective", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Effective\")].status", "description": "Whether all of it is in force"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.message", "description": "What that Deployment waits for", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.autoRollback) || has(self.steps) || has(self.minReadyBetweenBatchesSeconds)")

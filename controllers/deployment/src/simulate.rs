@@ -12,7 +12,7 @@ use steersman_shared::selector::Selector;
 use steersman_shared::wire::{DESIRED_REPLICAS, MAX_REPLICAS, REVISION};
 use steersman_shared::{ownership, pods};
 
-use crate::action::{Action, Event, ROLLBACK_TO, Target};
+use crate::action::{Action, Event, ROLLBACK_TO, Rollback, Target};
 use crate::plan::policy::{Governed, PodFacts, Policy};
 use crate::plan::{Plan, Snapshot, plan, template};
 use crate::{Error, Result};
@@ -156,6 +156,14 @@ impl World {
         Some(found)
     }
 
+    fn roll_back(&mut self, rollback: &Rollback) {
+        self.deployment.spec.template = Arc::clone(&rollback.template);
+        let annotations = self.deployment.metadata.annotations.get_or_insert_default();
+        annotations.extend(rollback.annotations.clone());
+        annotations.retain(|key, _| !rollback.removed_annotations.contains(key));
+        grow_generation(&mut self.deployment.metadata);
+    }
+
     /// Applies one action.
     pub fn apply(&mut self, action: &Action) {
         self.writes += 1;
@@ -236,13 +244,7 @@ impl World {
                 self.replica_sets
                     .retain(|it| it.metadata.name.as_deref() != Some(&target.name));
             }
-            Action::Rollback(rollback) => {
-                self.deployment.spec.template = Arc::clone(&rollback.template);
-                let annotations = self.deployment.metadata.annotations.get_or_insert_default();
-                annotations.extend(rollback.annotations.clone());
-                annotations.retain(|key, _| !rollback.removed_annotations.contains(key));
-                grow_generation(&mut self.deployment.metadata);
-            }
+            Action::Rollback(rollback) => self.roll_back(rollback),
             Action::ClearRollback { .. } => {
                 self.deployment
                     .metadata

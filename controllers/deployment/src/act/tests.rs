@@ -433,6 +433,7 @@ async fn dep_5_dep_25_the_revision_goes_with_the_status_and_not_to_the_main_reso
             ..DeploymentStatus::default()
         },
         revision: Some("2".to_owned()),
+        repaired: Vec::new(),
     };
     hands
         .apply(&[Action::WriteStatus(Box::new(write))])

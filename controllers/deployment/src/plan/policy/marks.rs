@@ -265,11 +265,6 @@ pub(super) fn complete(scene: &Scene<'_>) -> Option<Mark> {
             && i64::from(available(it)) >= needed
             && desired_replicas(scene.deployment) > 0
     };
-    let found = family
-        .old
-        .iter()
-        .filter(is_stored)
-        .filter(|it| carries(it))
-        .next_back()?;
+    let found = family.old.iter().filter(is_stored).rfind(|it| carries(it))?;
     Some(mark(found, own_revision(found)))
 }
