@@ -44,7 +44,8 @@ mod simulation;
 #[path = "suite/takeover.rs"]
 mod takeover;
 #[cfg(test)]
-#[path = "suite/workloads.rs"]
+#[path = "suite/upstream/mod.rs"]
+mod upstream;
 #[cfg(test)]
-#[path = "suite/workloads/mod.rs"]
+#[path = "suite/workloads.rs"]
 mod workloads;
