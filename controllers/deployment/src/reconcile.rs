@@ -89,8 +89,11 @@ impl Reconciler {
         if let Some(error) = failure {
             return Err(error);
         }
-        let is_news = self.reported.are_news(key, &plan.garbage);
-        if is_news && let Way::Live(live, _) = self.sinks.way()? {
+        if plan.garbage.is_empty() {
+            self.reported.forget(key);
+        } else if let Ok(Way::Live(live, _)) = self.sinks.way()
+            && self.reported.are_news(key, &plan.garbage)
+        {
             live.report_garbage(&snapshot.deployment, &plan.garbage);
         }
         Ok(Outcome::wake_at(plan.wake_at))
@@ -108,10 +111,6 @@ impl Reported {
     /// Whether there is something that was not reported before; it counts as reported from now on.
     fn are_news(&self, key: &ObjectKey, garbage: &[Garbage]) -> bool {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if garbage.is_empty() {
-            by_key.remove(key);
-            return false;
-        }
         let former = by_key.insert(key.clone(), garbage.to_vec()).unwrap_or_default();
         garbage.iter().any(|it| !former.contains(it))
     }
