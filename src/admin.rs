@@ -1,4 +1,4 @@
-//! The admin port: /healthz, /readyz and /metrics.
+//! The admin port: /healthz, /readyz, /metrics and /shadow.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use prometheus_client::registry::Registry;
 use steersman_shared::ready::Readiness;
+use steersman_shared::shadow::Shadows;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,6 +25,7 @@ use tracing::{debug, info};
 pub(crate) struct Admin {
     pub(crate) readiness: Readiness,
     pub(crate) registry: Arc<Mutex<Registry>>,
+    pub(crate) shadows: Shadows,
     pub(crate) pulse: Pulse,
     /// Cancelled once the process is to end: not ready from then on (STY-77).
     pub(crate) stop: CancellationToken,
@@ -145,9 +147,13 @@ impl Admin {
                     Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
                 }
             }
+            "/shadow" => match serde_json::to_string(&self.shadows.reports()) {
+                Ok(text) => (StatusCode::OK, text + "\n"),
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            },
             _ => (
                 StatusCode::NOT_FOUND,
-                "not found: /healthz, /readyz, /metrics\n".to_owned(),
+                "not found: /healthz, /readyz, /metrics, /shadow\n".to_owned(),
             ),
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -164,6 +170,7 @@ mod tests {
         Admin {
             readiness: Readiness::default(),
             registry: Arc::default(),
+            shadows: Shadows::default(),
             pulse: Pulse::new(),
             stop: CancellationToken::new(),
         }
@@ -184,6 +191,7 @@ mod tests {
         assert_eq!(admin.respond("/readyz").status(), StatusCode::OK);
         admin.stop.cancel();
         assert_eq!(admin.respond("/readyz").status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(admin.respond("/shadow").status(), StatusCode::OK);
         assert_eq!(admin.respond("/nowhere").status(), StatusCode::NOT_FOUND);
     }
 }

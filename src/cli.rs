@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     /// Reads the object, its ReplicaSets and its pods once and writes nothing. It works whichever controllers run in the
     /// cluster: the plan is the one that `steersman run` would make now.
     Explain(ExplainArgs),
+    /// Tell how far the plans of a running steersman agree with what the native controllers do.
+    Shadow(ShadowArgs),
     /// Print the version and the Kubernetes API version it is built for.
     Version,
 }
@@ -74,7 +76,7 @@ impl Verb {
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "warn,kube_runtime=error,kube_client=error",
             Self::Run(_) | Self::Crds | Self::Version => "info,kube_runtime=error,kube_client=error",
-            Self::Explain(_) | Self::Rollout(_) => "warn,kube_client=off",
+            Self::Explain(_) | Self::Rollout(_) | Self::Shadow(_) => "warn,kube_client=off",
         }
     }
 }
@@ -97,6 +99,35 @@ pub(crate) enum OutputFormat {
     Text,
     /// For programs: one JSON document.
     Json,
+}
+
+/// Flags of `steersman shadow`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ShadowArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) what: ShadowVerb,
+}
+
+/// What can be done about shadow mode.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ShadowVerb {
+    /// Print per controller the rollouts compared, agreed and diverged, and each divergence.
+    ///
+    /// Asks the admin port of a `steersman run` whose controllers are in shadow or stand by. "no diff over N rollouts"
+    /// is the sign to go on: switch the native controller off and ours to active.
+    Report(ShadowReportArgs),
+}
+
+/// Flags of `steersman shadow report`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ShadowReportArgs {
+    /// Admin address of the running steersman.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8085")]
+    pub(crate) admin: String,
+    /// How the report is printed.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    pub(crate) output: OutputFormat,
 }
 
 /// Flags of `steersman explain`.
@@ -230,10 +261,13 @@ pub(crate) struct RunArgs {
     /// Seconds that the guard's probe has to stay untouched before a controller acts. Less than 30 only in tests.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) guard_quiet_seconds: u64,
+    /// Seconds that a native controller gets for a write that ours would make, before the difference is reported.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) shadow_window_seconds: u64,
     /// Write without a leader lease. Only right while no second copy can run.
     #[arg(long)]
     pub(crate) no_leader_election: bool,
-    /// Serve /healthz, /readyz and /metrics on this address; port 0 takes a free one, `off` serves nothing.
+    /// Serve /healthz, /readyz, /metrics and /shadow on this address; port 0 takes a free one, `off` serves nothing.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8085")]
     pub(crate) admin_address: String,
 }

@@ -14,6 +14,7 @@ mod rollout;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod shadow;
 mod signals;
 mod telemetry;
 
@@ -52,6 +53,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     match cli.verb {
         Verb::Run(args) => runtime.block_on(run::run(args)),
         Verb::Explain(args) => runtime.block_on(explain::run(args)),
+        Verb::Shadow(args) => runtime.block_on(shadow::run(args)),
         #[cfg(feature = "sandbox")]
         Verb::Sandbox(args) => runtime.block_on(sandbox::run(args)),
         Verb::Crds => crds::print(),

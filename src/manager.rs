@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
@@ -16,6 +17,7 @@ use steersman_shared::metrics::Metrics;
 use steersman_shared::opt_out::OptOuts;
 use steersman_shared::ready::Readiness;
 use steersman_shared::recorder::{EventWriter, KubeEvents, Recorders};
+use steersman_shared::shadow::{self, Shadows};
 use steersman_shared::supervisor::Supervisor;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -79,6 +81,7 @@ pub(crate) struct Manager {
     pub(crate) registry: Arc<Mutex<Registry>>,
     metrics: Metrics,
     pub(crate) readiness: Readiness,
+    pub(crate) shadows: Shadows,
     instance: String,
     /// Cancelled first: no new keys are taken.
     stop: CancellationToken,
@@ -103,15 +106,17 @@ pub(crate) enum Protection {
 
 impl Manager {
     /// Nothing runs yet.
-    pub(crate) fn new(client: Client, stop: CancellationToken) -> Self {
+    pub(crate) fn new(client: Client, shadow_window: Duration, stop: CancellationToken) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let shadows = Shadows::new(shadow_window, shadow::Metrics::register(&mut registry));
         Self {
             client,
             clock: Arc::new(SystemClock),
             registry: Arc::new(Mutex::new(registry)),
             metrics,
             readiness: Readiness::default(),
+            shadows,
             instance: instance(),
             stop,
         }
@@ -159,6 +164,7 @@ impl Manager {
             mode: Mode::Active,
             licence: Licence::unguarded(),
             opt_outs: OptOuts::default(),
+            shadows: self.shadows.clone(),
             instance: self.instance.clone(),
         };
         let events = KubeEvents::new(self.client.clone());

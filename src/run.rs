@@ -37,7 +37,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         .context("the kubeconfig's credentials")
         .map_err(Usage)?;
     let stop = signals::stop_on_signal()?;
-    let manager = Manager::new(client.clone(), stop.clone());
+    let window = Duration::from_secs(args.shadow_window_seconds);
+    let manager = Manager::new(client.clone(), window, stop.clone());
     let listener = admin::bind(&args.admin_address).await.map_err(Usage)?;
 
     // The lease is released last, after the controllers have stopped writing.
@@ -52,6 +53,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         let admin = Admin {
             readiness,
             registry,
+            shadows: manager.shadows.clone(),
             pulse,
             stop: stop.clone(),
         };

@@ -15,6 +15,7 @@ use steersman_sandbox::housekeeping;
 use steersman_sandbox::nodes::{self, Simulation};
 use steersman_sandbox::tls::Certificates;
 use steersman_sandbox::{Config, Server};
+use steersman_shared::shadow::WINDOW;
 use steersman_shared::supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -139,7 +140,7 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     let total = nodes::Config::total(usize::try_from(count)?, &adopted);
     start_nodes(&mut supervisor, args, (count, adopted), &client, &clock, &stop)?;
     if !args.no_controllers {
-        let manager = Manager::new(client.clone(), stop.clone());
+        let manager = Manager::new(client.clone(), WINDOW, stop.clone());
         manager.start_alone(&mut supervisor, &mut keeper, &finished)?;
     }
 

@@ -34,6 +34,7 @@ use steersman_shared::metrics::Metrics;
 use steersman_shared::opt_out::OptOuts;
 use steersman_shared::ready::Readiness;
 use steersman_shared::recorder::{EventWriter, KubeEvents, Recorders};
+use steersman_shared::shadow::Shadows;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, Service};
@@ -236,6 +237,7 @@ pub(crate) async fn controller_process(
         mode: Mode::Active,
         licence: Licence::unguarded(),
         opt_outs: OptOuts::default(),
+        shadows: Shadows::default(),
         instance: "simulation".to_owned(),
     };
     let deployments = steersman_deployment::new(&context, &steersman_deployment::Config::default()).unwrap();

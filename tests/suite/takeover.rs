@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Process};
+use crate::cluster::{Cluster, Process, STEERSMAN};
 
 /// Native workload controllers at work.
 const NATIVE_ON: &str = "deployment-controller,replicaset-controller";
@@ -393,4 +393,100 @@ fn take_14_without_a_controller_manager_ours_stands_by_unless_told() {
     let told = [OURS, &["--no-native-controller-manager"]].concat();
     let _ours = cluster.run_steersman_as("told", &told);
     cluster.wait("it acts", SOON, |it| !pods(it, "web", None).is_empty());
+}
+
+/// What `steersman shadow report` prints about that process.
+fn shadow_report(process: &Process, format: &str) -> String {
+    let output = process.output();
+    let address = output
+        .split("admin port open address=")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap();
+    let admin = format!("http://{address}");
+    let report = std::process::Command::new(STEERSMAN)
+        .args(["shadow", "report", "--admin", &admin, "--output", format])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&report.stderr).into_owned();
+    assert!(report.status.success(), "{error}");
+    String::from_utf8(report.stdout).unwrap()
+}
+
+fn shadow_reports(process: &Process) -> BTreeMap<String, Value> {
+    let reports: Vec<Value> = serde_json::from_str(&shadow_report(process, "json")).unwrap();
+    reports
+        .into_iter()
+        .map(|it| (text(&it, "/controller"), it))
+        .collect()
+}
+
+#[test]
+fn take_13_no_diff_beside_the_native_controllers() {
+    let Some((cluster, _native)) = real() else { return };
+    let _scheduler = cluster.run_steersman_as("scheduler", SCHEDULER);
+    let shadow = cluster.run_steersman_as(
+        "shadow",
+        &["--mode", "scheduler=off", "--shadow-window-seconds", "10"],
+    );
+    wait_said(&cluster, &shadow, "cache synced resource=deployments", 1);
+    let apps = ["rolling", "wide", "careful", "recreate"];
+    let strategy = |surge: &str, unavailable: &str| {
+        let limits = json!({"maxSurge": surge, "maxUnavailable": unavailable});
+        json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": limits}, "revisionHistoryLimit": 2})
+    };
+    cluster.apply(&deployment("rolling", 6, &json!({})));
+    cluster.apply(&deployment("wide", 5, &strategy("100%", "0%")));
+    cluster.apply(&deployment("careful", 4, &strategy("0%", "50%")));
+    cluster.apply(&deployment(
+        "recreate",
+        3,
+        &json!({"strategy": {"type": "Recreate"}}),
+    ));
+    wait_complete(&cluster, &apps);
+    for round in 2..=4 {
+        for app in apps {
+            cluster.kubectl(&format!(
+                "set image deployment/{app} main=example.com/{app}:{round}"
+            ));
+        }
+        wait_complete(&cluster, &apps);
+    }
+    for app in apps {
+        cluster.kubectl(&format!("rollout undo deployment/{app}"));
+    }
+    wait_complete(&cluster, &apps);
+    for replicas in [9, 2] {
+        for app in apps {
+            cluster.kubectl(&format!("scale deployment/{app} --replicas={replicas}"));
+        }
+        wait_complete(&cluster, &apps);
+    }
+    // Whatever is still in doubt is decided after the window.
+    std::thread::sleep(Duration::from_secs(12));
+    let printed = shadow_report(&shadow, "text");
+    let reports = shadow_reports(&shadow);
+    for controller in ["deployment", "replicaset"] {
+        let report = &reports[controller];
+        assert_eq!(report["divergences"], json!([]), "{printed}");
+        assert_eq!(report["diverged"], 0, "{printed}");
+        assert!(report["compared"].as_u64().unwrap() >= 20, "{printed}");
+    }
+    assert!(printed.contains("no diff over"), "{printed}");
+
+    // Somebody else's hand is not in the plan.
+    let (name, _) = replica_sets(&cluster, "rolling")
+        .into_iter()
+        .find(|(_, (_, _, size))| *size == 2)
+        .unwrap();
+    cluster.kubectl(&format!("scale replicaset/{name} --replicas=5"));
+    cluster.wait("the difference is told", SOON, |_| {
+        let told = &shadow_reports(&shadow)["deployment"]["divergences"];
+        told.as_array().unwrap().iter().any(|it| {
+            it["object"] == "default/rolling"
+                && it["fault"] == "notPlanned"
+                && text(it, "/observed").contains("5 replicas")
+        })
+    });
+    assert!(shadow_report(&shadow, "text").contains("not ready to take over"));
 }

@@ -27,6 +27,7 @@ pub mod observe;
 pub mod plan;
 pub mod policies;
 mod reconcile;
+mod shadow;
 pub mod simulate;
 
 pub use error::{Error, Result};
@@ -107,6 +108,8 @@ pub fn new(ctx: &Context, config: &Config) -> Result<Controller> {
     Ok(Controller::new(ctx, workers, |queue, writes| {
         let observer = observe::Observer::new(&ctx.informers);
         observe::subscribe(&ctx.informers, &observer, queue, writes);
+        let comparison = ctx.shadows.comparer(NAME, ctx.standing());
+        shadow::subscribe(&ctx.informers, &observer, &comparison, &ctx.clock);
         let live = act::Live::new(ctx, writes.clone(), actions);
         Reconciler {
             observer,
@@ -114,6 +117,7 @@ pub fn new(ctx: &Context, config: &Config) -> Result<Controller> {
             clock: ctx.clock.clone(),
             reported: reconcile::Reported::default(),
             opt_outs: ctx.opt_outs.clone(),
+            comparison,
         }
     }))
 }

@@ -56,12 +56,25 @@ impl Observer {
         all.iter().map(|it| ObjectKey::of(it.as_ref())).collect()
     }
 
+    /// Keys of all RolloutPolicies.
+    #[must_use]
+    pub fn policy_keys(&self) -> Vec<ObjectKey> {
+        let all = self.policies.all();
+        all.iter().map(|it| ObjectKey::of(it.as_ref())).collect()
+    }
+
     /// Whether an object that the snapshot needs does not decode (STY-25).
     #[must_use]
     pub fn is_held(&self, key: &ObjectKey) -> bool {
         let deployment = self.deployments.get(key);
         self.deployments.held(key)
             || deployment.is_some_and(|it| self.replica_sets.held_controlled_by(&Uid::of(it.as_ref())))
+    }
+
+    /// The Deployments that the caches show.
+    #[must_use]
+    pub fn deployments(&self) -> &Arc<Cache<Deployment>> {
+        &self.deployments
     }
 
     /// The Deployment of that name.

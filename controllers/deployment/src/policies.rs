@@ -93,6 +93,10 @@ impl Reconcile for Reconciler {
         Observer::kinds()
     }
 
+    fn keys(&self) -> Vec<ObjectKey> {
+        self.observer.policy_keys()
+    }
+
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
         let Some(overview) = self.observer.overview(key) else {
             return Ok(Outcome::done());

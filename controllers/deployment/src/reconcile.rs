@@ -14,6 +14,7 @@ use tracing::debug;
 use crate::act::{self, Live};
 use crate::observe::Observer;
 use crate::plan::{Garbage, claims, plan};
+use crate::shadow::{self, Comparison};
 use crate::{Error, Result};
 
 /// The reconciler of Deployments.
@@ -23,6 +24,7 @@ pub struct Reconciler {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) reported: Reported,
     pub(crate) opt_outs: OptOuts,
+    pub(crate) comparison: Comparison,
 }
 
 impl Reconcile for Reconciler {
@@ -58,6 +60,7 @@ impl Reconciler {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome> {
         let Some(snapshot) = self.observer.snapshot(key)? else {
             self.reported.forget(key);
+            self.comparison.forget(key);
             return Ok(Outcome::done());
         };
         if self
@@ -72,6 +75,9 @@ impl Reconciler {
             Err(error) => (claims(&snapshot, now), Some(error)),
         };
         debug!(actions = plan.actions.len(), wake_at = ?plan.wake_at, held_by = ?plan.held_by, "planned");
+        let acting = self.sinks.is_acting();
+        let outlook = || shadow::outlook(&snapshot, &plan);
+        let compare_at = self.comparison.compare(&self.observer, key, acting, outlook, now);
         let existing = |name: &str| {
             self.observer
                 .replica_set(&ObjectKey::new(Arc::clone(&key.namespace), name))
@@ -96,7 +102,9 @@ impl Reconciler {
         {
             live.report_garbage(&snapshot.deployment, &plan.garbage);
         }
-        Ok(Outcome::wake_at(plan.wake_at))
+        Ok(Outcome::wake_at(
+            [plan.wake_at, compare_at].into_iter().flatten().min(),
+        ))
     }
 }
 

@@ -26,6 +26,7 @@ pub mod observe;
 pub mod plan;
 pub mod quota;
 mod reconcile;
+mod shadow;
 
 pub use error::{Error, Result};
 pub use reconcile::Reconciler;
@@ -96,12 +97,15 @@ pub fn new(ctx: &Context, config: &Config) -> Result<Controller> {
     Ok(Controller::new(ctx, workers, |queue, writes| {
         let observer = observe::Observer::new(&ctx.informers);
         observe::subscribe(&ctx.informers, &observer, queue, writes);
+        let comparison = ctx.shadows.comparer(NAME, ctx.standing());
+        shadow::subscribe(&ctx.informers, &observer, &comparison, &ctx.clock);
         let live = act::Live::new(ctx, writes.clone(), observer.pods().clone(), actions);
         Reconciler {
             observer,
             sinks: Sinks::new(ctx, NAME, live),
             clock: ctx.clock.clone(),
             opt_outs: ctx.opt_outs.clone(),
+            comparison,
         }
     }))
 }

@@ -44,6 +44,24 @@ impl Observer {
         &self.pods
     }
 
+    /// The ReplicaSets that the caches show.
+    #[must_use]
+    pub fn replica_sets(&self) -> &Arc<Cache<ReplicaSet>> {
+        &self.replica_sets
+    }
+
+    /// The snapshot with its related pods as they were while `former` was still there.
+    #[must_use]
+    pub fn with_related(&self, mut snapshot: Snapshot, former: &Arc<Pod>) -> Snapshot {
+        if has_surplus(&snapshot.replica_set, &snapshot.pods) {
+            snapshot.related = self.related(&snapshot.replica_set);
+            let uid = Uid::of(former.as_ref());
+            snapshot.related.retain(|pod| Uid::of(pod.as_ref()) != uid);
+            snapshot.related.push(Arc::clone(former));
+        }
+        snapshot
+    }
+
     /// The ReplicaSet of that name.
     #[must_use]
     pub fn replica_set(&self, key: &ObjectKey) -> Option<Arc<ReplicaSet>> {

@@ -13,6 +13,7 @@ use tracing::debug;
 use crate::act::{self, Live};
 use crate::observe::Observer;
 use crate::plan::plan;
+use crate::shadow::{self, Comparison};
 use crate::{Error, Result};
 
 /// The reconciler of ReplicaSets.
@@ -21,6 +22,7 @@ pub struct Reconciler {
     pub(crate) sinks: Sinks<Live>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) opt_outs: OptOuts,
+    pub(crate) comparison: Comparison,
 }
 
 impl Reconcile for Reconciler {
@@ -56,6 +58,7 @@ impl Reconciler {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome> {
         let live = self.sinks.live();
         let Some(snapshot) = self.observer.snapshot(key, live.stores_terminating())? else {
+            self.comparison.forget(key);
             return Ok(Outcome::done());
         };
         if self
@@ -67,6 +70,9 @@ impl Reconciler {
         let now = self.clock.now();
         let plan = plan(&snapshot, now);
         debug!(actions = plan.actions.len(), wake_at = ?plan.wake_at, held_by = ?plan.held_by, "planned");
+        let acting = self.sinks.is_acting();
+        let outlook = || shadow::outlook(&snapshot, &plan);
+        let compare_at = self.comparison.compare(&self.observer, key, acting, outlook, now);
         let owner = live.owner(key);
         if !plan.actions.is_empty() {
             match self.sinks.way()? {
@@ -77,6 +83,8 @@ impl Reconciler {
                 Way::Shadow(sink, _) => act::apply(sink, &owner, &snapshot, &plan, now).await?,
             }
         }
-        Ok(Outcome::wake_at(plan.wake_at))
+        Ok(Outcome::wake_at(
+            [plan.wake_at, compare_at].into_iter().flatten().min(),
+        ))
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::guard::Licence;
+use crate::guard::{Licence, Standing};
 use crate::informer::Informers;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
@@ -16,6 +16,7 @@ use crate::objects::ObjectKey;
 use crate::opt_out::OptOuts;
 use crate::queue::Queue;
 use crate::recorder::Recorders;
+use crate::shadow::Shadows;
 pub use crate::sink::Mode;
 use crate::writes::Writes;
 
@@ -44,6 +45,8 @@ pub struct Context {
     pub licence: Licence,
     /// Who is to be left alone (TAKE-12).
     pub opt_outs: OptOuts,
+    /// Where plans are compared with what native controllers do (TAKE-13).
+    pub shadows: Shadows,
     /// Name of this process, unique among its replicas: the pod's name.
     pub instance: String,
 }
@@ -61,6 +64,15 @@ impl Context {
         Self {
             licence,
             ..self.clone()
+        }
+    }
+
+    /// Whether the controller acts at present, and why not, for people.
+    pub fn standing(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let (mode, licence) = (self.mode, self.licence.clone());
+        move || match (mode, licence.standing()) {
+            (Mode::Active, Standing::StandBy { why, .. }) => format!("standing by: {why}"),
+            (mode, _) => mode.to_string(),
         }
     }
 

@@ -31,6 +31,7 @@ pub mod rbac;
 pub mod ready;
 pub mod recorder;
 pub mod selector;
+pub mod shadow;
 pub mod sink;
 pub mod supervisor;
 #[cfg(any(test, feature = "testing"))]

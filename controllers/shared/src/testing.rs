@@ -35,6 +35,7 @@ use crate::opt_out::OptOuts;
 use crate::ownership::{self, FreshOwner};
 use crate::ready::Readiness;
 use crate::recorder::Recorders;
+use crate::shadow::Shadows;
 use crate::wire;
 
 pub mod vectors;
@@ -102,6 +103,7 @@ pub fn context(client: kube::Client) -> Context {
         mode: Mode::Active,
         licence: Licence::unguarded(),
         opt_outs: OptOuts::default(),
+        shadows: Shadows::default(),
         instance: "test".to_owned(),
     }
 }

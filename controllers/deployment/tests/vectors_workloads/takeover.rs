@@ -39,11 +39,10 @@ fn left_by_reference(case: &Case) -> World {
     let image = &left["deployment"]["image"];
     if deployment.spec.template["spec"]["containers"][0]["image"] != *image {
         // Rolled back.
-        let template = world.replica_sets.iter().map(|it| &it.spec.template);
-        let mut template = template
-            .cloned()
+        let mut templates = world.replica_sets.iter().map(|it| &it.spec.template);
+        let mut template = templates
             .find(|it| it["spec"]["containers"][0]["image"] == *image)
-            .map(|it| Value::clone(&it))
+            .map(|it| Value::clone(it))
             .unwrap();
         template["metadata"]["labels"]
             .as_object_mut()
@@ -229,7 +228,7 @@ fn take_4_a_hand_over_does_not_touch_the_deadline_clock() {
 #[test]
 fn take_6_a_newly_defaulted_field_on_both_sides_is_no_change() {
     each(|case| {
-        let mut plain = recorded(case);
+        let mut as_recorded = recorded(case);
         let mut defaulted = recorded(case);
         let with_default = |template: &Arc<Value>| {
             let mut template = Value::clone(template);
@@ -244,7 +243,7 @@ fn take_6_a_newly_defaulted_field_on_both_sides_is_no_change() {
             let plan = world.sync().map_err(|error| error.to_string())?;
             Ok(plan.actions.iter().map(Action::label).collect())
         };
-        same("actions", labels(&mut defaulted)?, labels(&mut plain)?)
+        same("actions", labels(&mut defaulted)?, labels(&mut as_recorded)?)
     });
 }
 

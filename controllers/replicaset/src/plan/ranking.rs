@@ -81,6 +81,24 @@ impl Candidate {
     }
 }
 
+/// Whether deleting `pod` is as right as deleting one of `victims`, as far as the recorded rules say: they leave full ties
+/// open (RS-50).
+#[must_use]
+pub fn is_as_good_as_one_of(pod: &Pod, victims: &[Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) -> bool {
+    let pod = Arc::new(pod.clone());
+    let candidate = |it: &Arc<Pod>| {
+        let rank = ranks(std::slice::from_ref(it), related).first().copied();
+        Candidate {
+            uid: String::new(),
+            ..Candidate::of(it, rank.unwrap_or_default())
+        }
+    };
+    let wanted = candidate(&pod);
+    victims
+        .iter()
+        .any(|it| compare(&wanted, &candidate(it), now).is_le())
+}
+
 /// Which of two pods is deleted first: `Less` is the first one. `Equal` only for a pod and itself. Not transitive as
 /// a whole (RS-50).
 #[must_use]

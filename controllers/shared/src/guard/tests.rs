@@ -354,6 +354,24 @@ async fn take_9_it_acts_after_thirty_quiet_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn take_5_it_acts_only_on_lists_that_began_after_the_proof() {
+    let mut world = start(false, true);
+    // Watches that show nothing for a minute: whatever the native controller wrote last may not have arrived.
+    for _ in 0..60 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        world.settle().await;
+    }
+    assert_eq!(world.why(), "waiting");
+    world.deployments.list([]);
+    world.replica_sets.list([]);
+    world.settle().await;
+    assert_eq!(world.why(), "waiting", "pods count too");
+    world.pods.list([]);
+    world.settle().await;
+    assert_eq!(world.why(), "active");
+}
+
+#[tokio::test(start_paused = true)]
 async fn take_10_it_stops_at_once_and_resumes_after_another_quiet_probe() {
     let mut world = start(false, true);
     world.pass(40).await;
