@@ -123,7 +123,8 @@ impl Cluster {
             };
             let verb = label("verb").unwrap_or_default();
             let resource = label("resource").unwrap_or_default();
-            if !["POST", "PUT", "PATCH", "DELETE", "APPLY"].contains(&verb) || !RESOURCES.contains(&resource) {
+            if !["POST", "PUT", "PATCH", "DELETE", "APPLY"].contains(&verb) || !RESOURCES.contains(&resource)
+            {
                 continue;
             }
             let subresource = label("subresource").unwrap_or_default();
@@ -135,12 +136,7 @@ impl Cluster {
                 refused += count;
             }
         }
-        for (target, own) in self
-            .own
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
+        for (target, own) in self.own.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some(count) = counted.get_mut(target) {
                 *count = count.saturating_sub(*own);
             }
@@ -186,16 +182,26 @@ fn target(path: &str, method: &Method) -> Target {
     let rest = path.split("/namespaces/").nth(1).unwrap_or_default();
     let mut parts = rest.split('/').skip(1);
     let resource = parts.next().unwrap_or("namespaces");
-    let subresource = if *method == Method::POST { "" } else { parts.nth(1).unwrap_or_default() };
+    let subresource = if *method == Method::POST {
+        ""
+    } else {
+        parts.nth(1).unwrap_or_default()
+    };
     (resource.to_owned(), subresource.to_owned())
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn number(object: &Value, pointer: &str) -> u64 {
-    object.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_u64)
+        .unwrap_or_default()
 }
 
 fn collection() -> String {
@@ -313,9 +319,15 @@ impl Bench {
         let after = usage(self.settings.pid)?;
         let times = self.times(image, began);
         if in_time.is_err() {
-            figure(&format!("{phase}_unfinished"), float((self.settings.deployments - times.len()) as u64))?;
+            figure(
+                &format!("{phase}_unfinished"),
+                float((self.settings.deployments - times.len()) as u64),
+            )?;
         }
-        figure(&format!("{phase}_cpu_seconds"), after.cpu.saturating_sub(before.cpu).as_secs_f64())?;
+        figure(
+            &format!("{phase}_cpu_seconds"),
+            after.cpu.saturating_sub(before.cpu).as_secs_f64(),
+        )?;
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         figure(&format!("{phase}_median_seconds"), median.as_secs_f64())?;
         let last = times.last().copied().unwrap_or_default();
@@ -329,13 +341,23 @@ impl Bench {
             let count = count.saturating_sub(writes_before.get(target).copied().unwrap_or_default());
             total += count;
             let (resource, subresource) = target;
-            let place = if subresource.is_empty() { resource.clone() } else { format!("{resource}_{subresource}") };
+            let place = if subresource.is_empty() {
+                resource.clone()
+            } else {
+                format!("{resource}_{subresource}")
+            };
             if count > 0 {
-                figure(&format!("{phase}_writes_per_rollout_{place}"), float(count) / rollouts)?;
+                figure(
+                    &format!("{phase}_writes_per_rollout_{place}"),
+                    float(count) / rollouts,
+                )?;
             }
         }
         figure(&format!("{phase}_writes_per_rollout"), float(total) / rollouts)?;
-        figure(&format!("{phase}_requests_refused"), float(refused.saturating_sub(refused_before)))
+        figure(
+            &format!("{phase}_requests_refused"),
+            float(refused.saturating_sub(refused_before)),
+        )
     }
 
     /// How long the Deployments took that are rolled out to that image, sorted.
@@ -352,14 +374,21 @@ impl Bench {
 }
 
 async fn run(bench: Bench) -> Outcome<()> {
-    let Settings { deployments, replicas, pid, .. } = bench.settings;
+    let Settings {
+        deployments,
+        replicas,
+        pid,
+        ..
+    } = bench.settings;
     let cluster = Arc::clone(&bench.cluster);
     figure("idle_mebibytes", usage(pid)?.resident_kibibytes / 1024.0)?;
     let create = each(deployments, |index| {
         let cluster = Arc::clone(&cluster);
         async move {
             let body = deployment(index, replicas);
-            cluster.send(&Method::POST, &collection(), "application/json", &body).await
+            cluster
+                .send(&Method::POST, &collection(), "application/json", &body)
+                .await
         }
     });
     bench.phase("create", "a:1", create).await?;
@@ -367,8 +396,16 @@ async fn run(bench: Bench) -> Outcome<()> {
         let cluster = Arc::clone(&cluster);
         async move {
             let path = format!("{}/{}", collection(), name(index));
-            let body = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "a:2"}]}}}});
-            cluster.send(&Method::PATCH, &path, "application/strategic-merge-patch+json", &body).await
+            let body =
+                json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "a:2"}]}}}});
+            cluster
+                .send(
+                    &Method::PATCH,
+                    &path,
+                    "application/strategic-merge-patch+json",
+                    &body,
+                )
+                .await
         }
     });
     bench.phase("rollout", "a:2", roll).await?;
@@ -384,9 +421,19 @@ async fn main() -> Outcome<()> {
     let settings = settings()?;
     let kubeconfig = Kubeconfig::read_from(&settings.kubeconfig)?;
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let cluster = Arc::new(Cluster { client: Client::try_from(config)?, own: Mutex::default() });
+    let cluster = Arc::new(Cluster {
+        client: Client::try_from(config)?,
+        own: Mutex::default(),
+    });
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-    cluster.send(&Method::POST, "/api/v1/namespaces", "application/json", &namespace).await?;
+    cluster
+        .send(
+            &Method::POST,
+            "/api/v1/namespaces",
+            "application/json",
+            &namespace,
+        )
+        .await?;
 
     let (done, pods): (Done, Arc<Mutex<BTreeSet<String>>>) = Default::default();
     let (tell, changed) = watch::channel(());
@@ -400,7 +447,12 @@ async fn main() -> Outcome<()> {
         let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=1";
         let see = |kind: &str, pod: &Value| {
             let name = text(pod, "/metadata/name").to_owned();
-            if kind == "ADDED" && seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
+            if kind == "ADDED"
+                && seen
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(name.clone())
+            {
                 let _ = created.try_send(name);
             }
         };
@@ -414,7 +466,11 @@ async fn main() -> Outcome<()> {
             }
             let image = text(deployment, "/spec/template/spec/containers/0/image");
             let key = (text(deployment, "/metadata/name").to_owned(), image.to_owned());
-            finished.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(Instant::now);
+            finished
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(key)
+                .or_insert_with(Instant::now);
             tell.send_replace(());
         };
         watching.watch(&collection(), "application/json", see).await
@@ -428,15 +484,24 @@ async fn main() -> Outcome<()> {
                 let Some(name) = next else { return Ok(()) };
                 let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
                 let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": now});
-                let body = json!({"status": {"phase": "Running", "podIP": "10.9.9.9", "conditions": [ready]}});
+                let body =
+                    json!({"status": {"phase": "Running", "podIP": "10.9.9.9", "conditions": [ready]}});
                 let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}/status");
-                cluster.send(&Method::PATCH, &path, "application/merge-patch+json", &body).await?;
+                cluster
+                    .send(&Method::PATCH, &path, "application/merge-patch+json", &body)
+                    .await?;
             }
         });
     }
     // The watches are open before the first object is created.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let bench = Bench { settings, cluster, done, changed, pods };
+    let bench = Bench {
+        settings,
+        cluster,
+        done,
+        changed,
+        pods,
+    };
     tokio::select! {
         result = run(bench) => result,
         Some(ended) = environment.join_next() => {

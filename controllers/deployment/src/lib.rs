@@ -118,6 +118,7 @@ pub fn new(ctx: &Context, config: &Config) -> Result<Controller> {
             reported: reconcile::Reported::default(),
             opt_outs: ctx.opt_outs.clone(),
             comparison,
+            postponed: reconcile::Postponed::default(),
         }
     }))
 }

@@ -69,6 +69,40 @@ pub struct Plan {
     pub garbage: Vec<Garbage>,
 }
 
+impl Plan {
+    /// Whether the status write may be left to the sync that follows from the plan's own scaling: it changes nothing but
+    /// counts, and these change again as soon as the caches show the new sizes (DEP-5, DEP-63). Conditions, a revision or
+    /// a generation not acknowledged yet do not wait.
+    #[must_use]
+    pub fn has_passing_status(&self, deployment: &Deployment) -> bool {
+        let is_resize = |action: &Action| matches!(action, Action::Scale { from, to, .. } if from != to);
+        let Some((Action::WriteStatus(write), others)) = self.actions.split_last() else {
+            return false;
+        };
+        let (status, stored) = (&write.status, &deployment.status);
+        let kinds = |status: &DeploymentStatus| -> Vec<_> {
+            let conditions = status.conditions.iter().flatten();
+            conditions
+                .map(|it| (it.type_.clone(), it.status.clone(), it.reason.clone()))
+                .collect()
+        };
+        !others.is_empty()
+            && others.iter().all(is_resize)
+            && write.revision.is_none()
+            && status.observed_generation == stored.observed_generation
+            && status.collision_count == stored.collision_count
+            && kinds(status) == kinds(stored)
+    }
+
+    /// The plan without its status write.
+    #[must_use]
+    pub fn without_status(mut self) -> Self {
+        self.actions
+            .retain(|action| !matches!(action, Action::WriteStatus(_)));
+        self
+    }
+}
+
 /// A new size for one ReplicaSet; equal sizes refresh its size annotations.
 #[derive(Clone, Debug)]
 pub struct Resize {

@@ -2,18 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use steersman_shared::clock::Clock;
 use steersman_shared::controller::{Outcome, Reconcile};
 use steersman_shared::informer::KindId;
-use steersman_shared::objects::ObjectKey;
+use steersman_shared::objects::{Deployment, ObjectKey};
 use steersman_shared::opt_out::OptOuts;
 use steersman_shared::sink::{Sinks, Way};
 use tracing::debug;
 
 use crate::act::{self, Live};
 use crate::observe::Observer;
-use crate::plan::{Garbage, claims, plan};
+use crate::plan::{Garbage, Plan, claims, plan};
 use crate::shadow::{self, Comparison};
 use crate::{Error, Result};
 
@@ -25,6 +25,7 @@ pub struct Reconciler {
     pub(crate) reported: Reported,
     pub(crate) opt_outs: OptOuts,
     pub(crate) comparison: Comparison,
+    pub(crate) postponed: Postponed,
 }
 
 impl Reconcile for Reconciler {
@@ -61,6 +62,7 @@ impl Reconciler {
         let Some(snapshot) = self.observer.snapshot(key)? else {
             self.reported.forget(key);
             self.comparison.forget(key);
+            self.postponed.forget(key);
             return Ok(Outcome::done());
         };
         if self
@@ -86,8 +88,10 @@ impl Reconciler {
             let owner = self.sinks.live().owner(key);
             match self.sinks.way()? {
                 Way::Live(live, token) => {
+                    let rest = self.postponed.rest(key, &plan, &snapshot.deployment);
+                    let plan = rest.as_ref().unwrap_or(&plan);
                     let sink = live.sync(&snapshot.deployment, token);
-                    act::apply(&sink, &owner, &snapshot, &plan, existing, now).await?;
+                    act::apply(&sink, &owner, &snapshot, plan, existing, now).await?;
                 }
                 Way::Shadow(sink, _) => act::apply(sink, &owner, &snapshot, &plan, existing, now).await?,
             }
@@ -126,5 +130,32 @@ impl Reported {
     fn forget(&self, key: &ObjectKey) {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         by_key.remove(key);
+    }
+}
+
+/// Deployments whose last status write was left to the sync after it (DEP-5). Never twice in a row: a long rollout shows
+/// how far it is.
+#[derive(Debug, Default)]
+pub(crate) struct Postponed {
+    keys: Mutex<FxHashSet<ObjectKey>>,
+}
+
+impl Postponed {
+    /// The plan without its status write, if that is left to the next sync.
+    fn rest(&self, key: &ObjectKey, plan: &Plan, deployment: &Deployment) -> Option<Plan> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = keys.remove(key);
+        if is_due || !plan.has_passing_status(deployment) {
+            return None;
+        }
+        keys.insert(key.clone());
+        Some(plan.clone().without_status())
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        self.keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
     }
 }

@@ -59,12 +59,17 @@ where
     let claims = apply_claims(sink, owner, &uid, &plan.actions).await;
     claims.finished(Error::OrphanGone)?;
     let step = apply_step(sink, &plan.actions).await;
+    let planned = || plan.actions.iter().find_map(Action::status);
     let status = match &step {
-        Ok(()) => plan
-            .actions
-            .iter()
-            .find(|action| matches!(action, Action::WriteStatus(_)))
-            .cloned(),
+        // The sync that the changed pods bring about has more to tell (RS-60).
+        Ok(Worked::Completely)
+            if planned().is_some_and(|it| it.is_mere_acknowledgement(&snapshot.replica_set)) =>
+        {
+            None
+        }
+        Ok(_) => planned()
+            .cloned()
+            .map(|write| Action::WriteStatus(Box::new(write))),
         Err(Error::NotLeading(_)) => None,
         Err(error) => plan::status_write(snapshot, &error.shown().map_or(Step::Skipped, Step::Failed), now),
     };
@@ -75,13 +80,23 @@ where
     step.and(written)
 }
 
-async fn apply_step<S>(sink: &S, actions: &[Action]) -> Result<()>
+/// What creating or deleting pods came to, if nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worked {
+    /// There was nothing to do, or some of it turned out to be done already or refused for good.
+    Partly,
+    /// All of it: the caches will show a change of a pod that this sync does not know yet.
+    Completely,
+}
+
+async fn apply_step<S>(sink: &S, actions: &[Action]) -> Result<Worked>
 where
     S: Sink<Action>,
     S::Done: Into<Done> + Send,
     S::Error: Into<Error> + Send,
 {
     let one = Action::CreatePods { count: 1 };
+    let (mut asked, mut changed) = (0, 0);
     for action in actions {
         if let Action::CreatePods { count } = action {
             let created = slow_start(*count, || sink.apply(&one)).await;
@@ -91,6 +106,8 @@ where
             if let Some(error) = created.error {
                 return Err(error.into());
             }
+            asked += *count;
+            changed += created.successes;
         }
     }
     let deletes = actions
@@ -101,10 +118,16 @@ where
     if gone > 0 {
         info!(pods.deleted = gone, "replica set scaled down");
     }
-    results
-        .into_iter()
-        .find_map(Result::err)
-        .map_or(Ok(()), |error| Err(error.into()))
+    for result in results {
+        let done = result.map(Into::into).map_err(Into::into)?;
+        asked += 1;
+        changed += u32::from(done == Done::Changed);
+    }
+    Ok(if asked > 0 && asked == changed {
+        Worked::Completely
+    } else {
+        Worked::Partly
+    })
 }
 
 /// How far creates in batches got.

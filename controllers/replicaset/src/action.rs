@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::ReplicaSetStatus;
 use serde::Serialize;
 use steersman_shared::claims::{Claim, Claiming};
-use steersman_shared::objects::Uid;
+use steersman_shared::objects::{ReplicaSet, Uid};
 
 /// Annotation of pods: what deleting it costs, compared between pods of one ReplicaSet (RS-44).
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -99,6 +99,15 @@ impl Action {
             Self::WriteStatus(_) => "status",
         }
     }
+
+    /// The status that it writes, if that is what it does.
+    #[must_use]
+    pub const fn status(&self) -> Option<&StatusWrite> {
+        match self {
+            Self::WriteStatus(write) => Some(&**write),
+            _ => None,
+        }
+    }
 }
 
 impl Claiming for Action {
@@ -133,4 +142,23 @@ pub struct StatusWrite {
     pub resource_version: String,
     /// Complete.
     pub status: ReplicaSetStatus,
+}
+
+impl StatusWrite {
+    /// Whether it tells nothing that `replica_set` does not show already, except that its generation was seen.
+    #[must_use]
+    pub fn is_mere_acknowledgement(&self, replica_set: &ReplicaSet) -> bool {
+        let counts = |status: &ReplicaSetStatus| {
+            let optional = [
+                status.fully_labeled_replicas,
+                status.ready_replicas,
+                status.available_replicas,
+                status.terminating_replicas,
+            ];
+            (status.replicas, optional.map(Option::unwrap_or_default))
+        };
+        let conditions = |status: &ReplicaSetStatus| status.conditions.clone().unwrap_or_default();
+        counts(&self.status) == counts(&replica_set.status)
+            && conditions(&self.status) == conditions(&replica_set.status)
+    }
 }

@@ -1,5 +1,6 @@
 //! Which change touches which ReplicaSet, and what a plan gets to see.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ResourceQuota;
@@ -9,10 +10,10 @@ use steersman_shared::objects::{ObjectKey, Pod, ReplicaSet, Uid};
 use steersman_shared::queue::Queue;
 use steersman_shared::selector::Selector;
 use steersman_shared::writes::Writes;
-use steersman_shared::{conditions, owners, ownership};
+use steersman_shared::{conditions, owners, ownership, wire};
 
 use crate::action::{FAILED_CREATE, REPLICA_FAILURE};
-use crate::plan::{Snapshot, has_surplus};
+use crate::plan::{Snapshot, needs_ranking};
 use crate::{Error, Result, quota};
 
 /// Looks into the caches.
@@ -26,9 +27,11 @@ impl Observer {
     /// An observer of the caches of these informers.
     #[must_use]
     pub fn new(informers: &Informers) -> Self {
+        let pods = Arc::clone(informers.get::<Pod>().cache());
+        pods.add_index(BY_TEMPLATE_HASH, template_hash);
         Self {
             replica_sets: Arc::clone(informers.get::<ReplicaSet>().cache()),
-            pods: Arc::clone(informers.get::<Pod>().cache()),
+            pods,
         }
     }
 
@@ -53,7 +56,7 @@ impl Observer {
     /// The snapshot with its related pods as they were while `former` was still there.
     #[must_use]
     pub fn with_related(&self, mut snapshot: Snapshot, former: &Arc<Pod>) -> Snapshot {
-        if has_surplus(&snapshot.replica_set, &snapshot.pods) {
+        if needs_ranking(&snapshot.replica_set, &snapshot.pods) {
             snapshot.related = self.related(&snapshot.replica_set);
             let uid = Uid::of(former.as_ref());
             snapshot.related.retain(|pod| Uid::of(pod.as_ref()) != uid);
@@ -95,7 +98,7 @@ impl Observer {
             source: Box::new(source),
         })?;
         let pods = owners::candidates(&self.pods, replica_set.as_ref(), &selector);
-        let related = if has_surplus(&replica_set, &pods) {
+        let related = if needs_ranking(&replica_set, &pods) {
             self.related(&replica_set)
         } else {
             Vec::new()
@@ -114,14 +117,25 @@ impl Observer {
         let Some(controller) = ownership::controller_uid(replica_set) else {
             return Vec::new();
         };
-        let siblings = self.replica_sets.controlled_by(&controller);
-        let selectors: Vec<_> = siblings
-            .iter()
-            .filter_map(|it| Selector::parse(&it.spec.selector).ok())
-            .filter(|selector| !selector.is_empty())
-            .collect();
         let namespace = replica_set.metadata.namespace.as_deref().unwrap_or_default();
-        let mut related = self.pods.in_namespace(namespace);
+        let mut selectors = Vec::new();
+        let mut hashes = Vec::new();
+        for sibling in self.replica_sets.controlled_by(&controller) {
+            let parsed = Selector::parse(&sibling.spec.selector);
+            let Some(selector) = parsed.ok().filter(|selector| !selector.is_empty()) else {
+                continue;
+            };
+            hashes.push(required_hash(sibling.as_ref()).map(|hash| hash_entry(namespace, hash)));
+            selectors.push(selector);
+        }
+        // A namespace may hold thousands of pods; those of a Deployment are found by the hashes in their labels.
+        let mut related = match hashes.into_iter().collect::<Option<BTreeSet<_>>>() {
+            Some(hashes) => hashes
+                .iter()
+                .flat_map(|entry| self.pods.indexed(BY_TEMPLATE_HASH, entry))
+                .collect(),
+            None => self.pods.in_namespace(namespace),
+        };
         related.retain(|pod| selectors.iter().any(|selector| selector.selects(pod.as_ref())));
         related
     }
@@ -150,6 +164,28 @@ impl Observer {
             .map(|it| ObjectKey::of(it.as_ref()))
             .collect()
     }
+}
+
+/// Index of pods by namespace and template hash.
+const BY_TEMPLATE_HASH: &str = "template hash";
+
+fn hash_entry(namespace: &str, hash: &str) -> Arc<str> {
+    format!("{namespace}/{hash}").into()
+}
+
+fn template_hash(pod: &Pod) -> Vec<Arc<str>> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let labels = pod.metadata.labels.as_ref();
+    let hash = labels.and_then(|labels| labels.get(wire::POD_TEMPLATE_HASH));
+    hash.map(|hash| hash_entry(namespace, hash)).into_iter().collect()
+}
+
+/// The template hash that a pod has to carry to match the selector, if it asks for one.
+fn required_hash(replica_set: &ReplicaSet) -> Option<&str> {
+    let labels = replica_set.spec.selector.match_labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(wire::POD_TEMPLATE_HASH))
+        .map(String::as_str)
 }
 
 /// Brings the keys that a change touches into the queue, from now on.

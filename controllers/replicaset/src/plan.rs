@@ -190,10 +190,13 @@ fn claim(snapshot: &Snapshot) -> Claims {
     claims
 }
 
-/// Whether the snapshot has more active pods than wanted: only then are related pods looked at.
+/// Whether some of the active pods are to go, but not all of them: only then is an order computed, and related pods are
+/// looked at.
 #[must_use]
-pub fn has_surplus(replica_set: &ReplicaSet, pods: &[Arc<Pod>]) -> bool {
-    pods.iter().filter(|pod| pods::is_active(pod)).count() > desired(replica_set)
+pub fn needs_ranking(replica_set: &ReplicaSet, pods: &[Arc<Pod>]) -> bool {
+    let active = pods.iter().filter(|pod| pods::is_active(pod)).count();
+    let surplus = active.saturating_sub(desired(replica_set)).min(BURST);
+    surplus > 0 && surplus < active
 }
 
 fn delete(pod: &Pod) -> Action {
