@@ -159,3 +159,86 @@ impl Postponed {
             .remove(key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use steersman_shared::testing::{T0, deployment, replica_set};
+
+    use super::*;
+    use crate::action::{Action, ScaleCause, StatusWrite, Target};
+
+    fn progressing(reason: &str, seconds: i64) -> DeploymentCondition {
+        DeploymentCondition {
+            type_: "Progressing".to_owned(),
+            status: "True".to_owned(),
+            reason: Some(reason.to_owned()),
+            last_update_time: Some(Time(T0 + SignedDuration::from_secs(seconds))),
+            ..DeploymentCondition::default()
+        }
+    }
+
+    /// A plan that scales and writes this status.
+    fn scaling(deployment: &Deployment, status: DeploymentStatus) -> Plan {
+        let scale = Action::Scale {
+            target: Target::of(&replica_set("web-1").build()),
+            from: 1,
+            to: 2,
+            desired: 3,
+            max: 4,
+            cause: ScaleCause::RolloutUp,
+        };
+        let write = StatusWrite {
+            target: Target::of(deployment),
+            status,
+            revision: None,
+        };
+        Plan {
+            actions: vec![scale, Action::WriteStatus(Box::new(write))],
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn dep_5_counts_wait_for_the_sync_that_scaling_brings_but_only_once() {
+        let mut web = deployment("web").build();
+        web.status.conditions = Some(vec![progressing("ReplicaSetUpdated", 0)]);
+        let counts = DeploymentStatus {
+            available_replicas: Some(2),
+            conditions: Some(vec![progressing("ReplicaSetUpdated", 5)]),
+            ..web.status.clone()
+        };
+        let plan = scaling(&web, counts.clone());
+        let (key, postponed) = (ObjectKey::of(&web), Postponed::default());
+        let rest = postponed.rest(&key, &plan, &web).unwrap();
+        assert_eq!(rest.actions, plan.actions[..1]);
+        assert!(postponed.rest(&key, &plan, &web).is_none(), "twice in a row");
+        assert!(postponed.rest(&key, &plan, &web).is_some());
+        postponed.forget(&key);
+
+        let other = DeploymentStatus {
+            conditions: Some(vec![progressing("NewReplicaSetAvailable", 5)]),
+            ..counts.clone()
+        };
+        assert!(
+            postponed.rest(&key, &scaling(&web, other), &web).is_none(),
+            "another reason"
+        );
+        let seen = DeploymentStatus {
+            observed_generation: Some(2),
+            ..counts.clone()
+        };
+        assert!(
+            postponed.rest(&key, &scaling(&web, seen), &web).is_none(),
+            "another generation"
+        );
+        let mut only_status = scaling(&web, counts);
+        only_status.actions.remove(0);
+        assert!(
+            postponed.rest(&key, &only_status, &web).is_none(),
+            "nothing is scaled"
+        );
+    }
+}

@@ -201,3 +201,76 @@ pub(crate) fn subscribe(
     let looking = observer.clone();
     owners::subscribe_children(informers, queue, move |change| looking.relieved(change));
 }
+
+#[cfg(test)]
+mod tests {
+    use steersman_shared::testing::{Feed, deployment, pod, replica_set};
+
+    use super::*;
+
+    /// The slow twin of [`Observer::related`]: looks at every pod of the namespace.
+    fn related_by_scan(observer: &Observer, replica_set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let Some(controller) = ownership::controller_uid(replica_set) else {
+            return Vec::new();
+        };
+        let siblings = observer.replica_sets.controlled_by(&controller);
+        let mut pods = observer.pods.in_namespace("default");
+        pods.retain(|pod| {
+            siblings.iter().any(|it| {
+                let selector = Selector::parse(&it.spec.selector).unwrap();
+                !selector.is_empty() && selector.selects(pod.as_ref())
+            })
+        });
+        pods
+    }
+
+    #[test]
+    fn rs_45_related_pods_are_found_by_hash_as_by_a_scan() {
+        let informers = Informers::detached();
+        let observer = Observer::new(&informers);
+        let sets = Feed::new(informers.get::<ReplicaSet>());
+        let pods = Feed::new(informers.get::<Pod>());
+        let owner = deployment("web").build();
+        let set = |name: &str, hash: Option<&str>| {
+            let mut built = replica_set(name).owned_by(&owner).build();
+            let labels = built.spec.selector.match_labels.get_or_insert_default();
+            if let Some(hash) = hash {
+                labels.insert(wire::POD_TEMPLATE_HASH.to_owned(), hash.to_owned());
+            }
+            built
+        };
+        let (one, two) = (set("one", Some("h1")), set("two", Some("h2")));
+        sets.apply(one.clone());
+        sets.apply(two.clone());
+        sets.apply(replica_set("alone").build());
+        for (name, hash) in [("a", "h1"), ("b", "h2"), ("c", "h3"), ("d", "h1")] {
+            let built = pod(name).label(wire::POD_TEMPLATE_HASH, hash);
+            pods.apply(if name == "d" {
+                built.label("app", "other").build()
+            } else {
+                built.build()
+            });
+        }
+        pods.apply(pod("plain").build());
+        pods.apply(
+            pod("far")
+                .namespace("other")
+                .label(wire::POD_TEMPLATE_HASH, "h1")
+                .build(),
+        );
+        let names = |pods: Vec<Arc<Pod>>| -> Vec<_> {
+            pods.iter().filter_map(|it| it.metadata.name.clone()).collect()
+        };
+        for it in [&one, &two] {
+            assert_eq!(names(observer.related(it)), names(related_by_scan(&observer, it)));
+        }
+        assert_eq!(names(observer.related(&one)), ["a", "b"]);
+        // A ReplicaSet made by hand may select without a hash: then every pod of the namespace is looked at.
+        sets.apply(set("by-hand", None));
+        assert_eq!(
+            names(observer.related(&one)),
+            names(related_by_scan(&observer, &one))
+        );
+        assert_eq!(names(observer.related(&one)), ["a", "b", "c", "plain"]);
+    }
+}

@@ -393,3 +393,17 @@ fn rs_19_the_controller_asks_for_no_more_rights_than_it_may() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn rs_60_a_mere_acknowledgement_is_left_to_the_sync_that_the_new_pods_bring() {
+    let script = Script::default();
+    run(&script, 2, &[]).await.unwrap();
+    assert_eq!((script.count("create"), script.count("status")), (2, 0));
+    // A number of pods that the status does not show yet is written at once, and so is a generation without any change.
+    let script = Script::default();
+    run(&script, 2, &["a"]).await.unwrap();
+    assert_eq!((script.count("create"), script.count("status")), (1, 1));
+    let script = Script::default();
+    run(&script, 0, &[]).await.unwrap();
+    assert_eq!(script.count("status"), 1);
+}

@@ -4,11 +4,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::{guard, wire};
+use lean::Lean;
+
+mod lean;
 
 /// An object of the watch: whole, or only as much as could be read.
 #[derive(Clone, Debug)]
@@ -30,30 +35,78 @@ pub struct Broken {
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut value = Value::deserialize(deserializer)?;
+        Ok(
+            match deserializer.deserialize_newtype_struct(RAW_VALUE, AnyForm)? {
+                Form::Text(text) => Self::from_text(text.get()),
+                Form::Tree(tree) => Self::from_tree(tree),
+            },
+        )
+    }
+}
+
+impl<K: DeserializeOwned> Decoded<K> {
+    /// The usual case: no tree is built, of `managedFields` neither, often half of the object (STY-24).
+    fn from_text(text: &str) -> Self {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        match K::deserialize(Lean::object(&mut reader)) {
+            Ok(object) => Self::Whole(object),
+            // Why, and which object it is, is told by the tree.
+            Err(_) => Self::from_tree(serde_json::from_str(text).unwrap_or_default()),
+        }
+    }
+
+    fn from_tree(mut tree: Value) -> Self {
         let mut stub = Value::Null;
-        if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+        if let Some(Value::Object(metadata)) = tree.get_mut("metadata") {
             // Dropped before anything is built from it: often half of the object (STY-24). What the guard needs of it
             // is next to nothing, and seldom there.
             let native = metadata
-                .remove("managedFields")
+                .remove(lean::MANAGED_FIELDS)
                 .as_ref()
                 .and_then(guard::native_status_entries);
             if let Some(entries) = native {
-                metadata.insert("managedFields".to_owned(), entries);
+                metadata.insert(lean::MANAGED_FIELDS.to_owned(), entries);
             }
             stub = IDENTITY
                 .into_iter()
                 .filter_map(|field| Some((field.to_owned(), metadata.get(field)?.clone())))
                 .collect();
         }
-        Ok(match serde_json::from_value(value) {
+        match serde_json::from_value(tree) {
             Ok(object) => Self::Whole(object),
             Err(error) => Self::Broken(Box::new(Broken {
                 meta: identity(&stub),
                 error: error.to_string(),
             })),
-        })
+        }
+    }
+}
+
+/// What `serde_json` calls its raw values. Should that ever change, objects are decoded by way of a tree.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
+/// An object on its way: as text where a JSON text is read, else as a tree. A watch event whose type comes after the
+/// object is buffered, for instance.
+enum Form {
+    Text(Box<RawValue>),
+    Tree(Value),
+}
+
+struct AnyForm;
+
+impl<'de> Visitor<'de> for AnyForm {
+    type Value = Form;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Form, A::Error> {
+        Box::<RawValue>::deserialize(MapAccessDeserializer::new(map)).map(Form::Text)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Form, D::Error> {
+        Value::deserialize(deserializer).map(Form::Tree)
     }
 }
 
@@ -190,6 +243,35 @@ mod tests {
         ] {
             let event: WatchEvent<Decoded<Pod>> = serde_json::from_str(line).unwrap();
             assert!(matches!(event, WatchEvent::Added(Decoded::Whole(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn sty_80_decoding_from_text_is_decoding_by_way_of_a_tree() {
+        let whole = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "a\"b\u{e9}", "labels": { "managedFields": "kept", "metadata": "kept" },
+                "managedFields": [{ "manager": "x", "fieldsV1": { "f:spec": {} } },
+                    { "manager": "kube-controller-manager", "subresource": "status", "operation": "Update",
+                      "fieldsV1": { "f:status": {} }, "time": "2026-01-02T03:04:05Z" }],
+                "uid": "u", "generation": 3 },
+            "spec": { "nodeName": "n", "containers": [{ "name": "c", "resources": { "limits": { "cpu": "1" } } }],
+                "unknown": { "metadata": { "managedFields": [] } } },
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True",
+                "lastTransitionTime": "2026-01-02T03:04:05Z" }] },
+        });
+        let broken = json!({ "spec": { "containers": 1 }, "metadata": { "name": "b", "uid": "v", "managedFields": [] } });
+        for object in [
+            whole,
+            broken,
+            json!({ "metadata": 5 }),
+            json!({ "metadata": null }),
+            json!({}),
+            json!([1]),
+        ] {
+            let text = Decoded::<Pod>::from_text(&object.to_string());
+            let tree = Decoded::<Pod>::from_tree(object);
+            assert_eq!(format!("{text:?}"), format!("{tree:?}"));
         }
     }
 
