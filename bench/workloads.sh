@@ -67,7 +67,7 @@ measure() {
 
 if [ "${ONLY:-steersman}" = steersman ]; then
   measure steersman "http://127.0.0.1:$((port+2))/readyz" "$BIN/steersman" run --kubeconfig "$dir/kubeconfig" \
-    --mode all=off --mode deployment=active --mode replicaset=active --no-leader-election \
+    --mode all=off --mode deployment=active --mode replicaset=active --no-leader-election --no-native-controller-manager \
     --admin-address "127.0.0.1:$((port+2))" ${STEERSMAN_ARGS:-}
 fi
 if [ "${ONLY:-kube-controller-manager}" = kube-controller-manager ]; then
