@@ -670,6 +670,8 @@ fn rs_38_dep_20_a_terminating_namespace_is_nobodys_failure() {
     });
 }
 
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 #[test]
 fn dep_1_dep_36_rs_6_what_the_api_server_should_have_refused_is_named_to_users() {
     deterministic(1, async {
@@ -681,7 +683,7 @@ fn dep_1_dep_36_rs_6_what_the_api_server_should_have_refused_is_named_to_users()
             change(&mut object["spec"]);
             object
         };
-        let cases: [(&str, &dyn Fn(&mut Value), &str); 4] = [
+        let cases: [(&str, Change<'_>, &str); 4] = [
             (
                 "mismatch",
                 &|spec| spec["template"]["metadata"]["labels"] = json!({ "app": "other" }),

@@ -110,7 +110,7 @@ async fn play<F: Future<Output = ()>>(mode: Mode, test: impl FnOnce(Arc<Harness>
     let run = Box::pin(async {
         match mode {
             Mode::Active => controller.run_with(sink).await,
-            _ => controller.run().await,
+            _ => Box::pin(controller.run()).await,
         }
     });
     let body = async {
