@@ -101,10 +101,9 @@ impl Reconciler {
         }
         if plan.garbage.is_empty() {
             self.reported.forget(key);
-        } else if let Ok(Way::Live(live, _)) = self.sinks.way()
-            && self.reported.are_news(key, &plan.garbage)
-        {
-            live.report_garbage(&snapshot.deployment, &plan.garbage);
+        } else if let Ok(Way::Live(live, _)) = self.sinks.way() {
+            let news = self.reported.news(key, &plan.garbage);
+            live.report_garbage(&snapshot.deployment, &news);
         }
         Ok(Outcome::wake_at(
             [plan.wake_at, compare_at].into_iter().flatten().min(),
@@ -120,11 +119,12 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    /// Whether there is something that was not reported before; it counts as reported from now on.
-    fn are_news(&self, key: &ObjectKey, garbage: &[Garbage]) -> bool {
+    /// What was not reported before; all of it counts as reported from now on.
+    fn news(&self, key: &ObjectKey, garbage: &[Garbage]) -> Vec<Garbage> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let former = by_key.insert(key.clone(), garbage.to_vec()).unwrap_or_default();
-        garbage.iter().any(|it| !former.contains(it))
+        let is_news = |it: &&Garbage| !former.contains(it);
+        garbage.iter().filter(is_news).cloned().collect()
     }
 
     fn forget(&self, key: &ObjectKey) {
@@ -240,5 +240,23 @@ mod tests {
             postponed.rest(&key, &only_status, &web).is_none(),
             "nothing is scaled"
         );
+    }
+
+    #[test]
+    fn dep_28_dep_30_each_unreadable_annotation_is_reported_once() {
+        let garbage = |value: &str| Garbage {
+            kind: "ReplicaSet",
+            name: "web".to_owned(),
+            key: "k",
+            value: value.to_owned(),
+            rule: "",
+        };
+        let (reported, key) = (Reported::default(), ObjectKey::new("default", "web"));
+        let (one, two) = (garbage("1"), garbage("2"));
+        assert_eq!(reported.news(&key, std::slice::from_ref(&one)).len(), 1);
+        assert!(reported.news(&key, std::slice::from_ref(&one)).is_empty());
+        assert_eq!(reported.news(&key, &[one.clone(), two.clone()]), [two]);
+        reported.forget(&key);
+        assert_eq!(reported.news(&key, std::slice::from_ref(&one)), [one]);
     }
 }
