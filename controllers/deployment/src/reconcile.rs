@@ -194,6 +194,7 @@ mod tests {
             target: Target::of(deployment),
             status,
             revision: None,
+            repaired: Vec::new(),
         };
         Plan {
             actions: vec![scale, Action::WriteStatus(Box::new(write))],

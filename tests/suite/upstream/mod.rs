@@ -65,9 +65,9 @@ scenarios! {
         rs_24_a_collection_is_deleted
     }
     tools {
-        dep_97_104_no_tool_sees_a_rollout_done_too_early
+        dep_97_dep_102_dep_103_dep_104_no_tool_sees_a_rollout_done_too_early
         dep_97_a_missed_deadline_fails_the_tools_until_progress
-        dep_98_101_kubectl_rolls_out_undoes_pauses_and_restarts
+        dep_98_to_dep_101_kubectl_rolls_out_undoes_pauses_and_restarts
         dep_105_autoscaler_and_disruption_budget_find_the_numbers
         dep_106_a_rolling_update_stays_within_its_limits
         ask_9_explain_names_pods_and_reasons

@@ -232,7 +232,7 @@ fn check_verdicts(moments: &[Moment], deployment_name: &str, max_unavailable: im
     done
 }
 
-pub(super) async fn dep_97_104_no_tool_sees_a_rollout_done_too_early(stage: Stage) {
+pub(super) async fn dep_97_dep_102_dep_103_dep_104_no_tool_sees_a_rollout_done_too_early(stage: Stage) {
     let history = stage.record().await;
     stage
         .create("deployments", &deployment("judged", 3, "example.com/judged:1"))
@@ -345,7 +345,7 @@ pub(super) async fn dep_97_a_missed_deadline_fails_the_tools_until_progress(stag
     assert_eq!((kubectl(&done), revision(&done)), (Verdict::Done, "3"));
 }
 
-pub(super) async fn dep_98_101_kubectl_rolls_out_undoes_pauses_and_restarts(stage: Stage) {
+pub(super) async fn dep_98_to_dep_101_kubectl_rolls_out_undoes_pauses_and_restarts(stage: Stage) {
     let mut body = deployment("web", 2, "example.com/web:1");
     body["metadata"]["annotations"] = json!({"kubernetes.io/change-cause": "first"});
     stage.create("deployments", &body).await;
