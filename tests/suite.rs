@@ -32,6 +32,9 @@ mod kube_client;
 #[path = "suite/kubectl.rs"]
 mod kubectl;
 #[cfg(test)]
+#[path = "suite/policies.rs"]
+mod policies;
+#[cfg(test)]
 #[path = "suite/program.rs"]
 mod program;
 #[cfg(test)]

@@ -50,8 +50,8 @@ pub struct RolloutPolicySpec {
     #[x_kube(validation = Rule::new("self.filter(s, has(s.pods)).map(s, s.pods).isSorted() && \
         self.filter(s, has(s.percent)).map(s, s.percent).isSorted()")
         .message("steps: pods or percent become fewer from one step to a later one: sort the steps, ascending"))]
-    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, \
-        has(a.pods) ? has(b.pods) && a.pods == b.pods : has(b.percent) && has(a.percent) && a.percent == b.percent))")
+    #[x_kube(validation = Rule::new("self.all(a, has(a.pods) == has(a.percent) || self.exists_one(b, \
+        has(a.pods) ? has(b.pods) && a.pods == b.pods : has(b.percent) && a.percent == b.percent))")
         .message("steps: two steps ask for the same pods or percent: keep one of them"))]
     pub steps: Option<Vec<Step>>,
     /// Seconds for which all new pods have to be available before the next batch of them is created; the progress

@@ -241,6 +241,7 @@ pub(crate) async fn controller_process(
         instance: "simulation".to_owned(),
     };
     let deployments = steersman_deployment::new(&context, &steersman_deployment::Config::default()).unwrap();
+    let policies = steersman_deployment::policies::new(&context);
     let sets = steersman_replicaset::new(&context, &steersman_replicaset::Config::default()).unwrap();
     let scheduling = steersman_scheduler::Config {
         scheduler_names: vec!["default-scheduler".to_owned()],
@@ -251,6 +252,7 @@ pub(crate) async fn controller_process(
     // One task, so that aborting it kills everything between two awaits, as SIGKILL would.
     futures::join!(
         Box::pin(async { deployments.run().await.unwrap() }),
+        Box::pin(async { policies.run().await.unwrap() }),
         Box::pin(async { sets.run().await.unwrap() }),
         Box::pin(async { Box::pin(scheduler.run()).await.unwrap() }),
         Box::pin(async { writer.run(stop.clone()).await.unwrap() }),
@@ -505,6 +507,18 @@ async fn history(seed: u64) -> Result<(), String> {
             .create(&PostParams::default(), &deployment)
             .await
             .unwrap();
+    }
+    if seed % 4 == 1 {
+        world.note(format!("{} in steps", NAMES[0]));
+        let (pods, pause) = (seed % 3 + 1, seed % 7);
+        crate::policies::install(&world.client).await;
+        let policy = json!({
+            "deploymentSelector": { "names": [NAMES[0]] },
+            "autoRollback": { "maxCrashLoopingPods": 0 },
+            "steps": [{ "pods": pods, "pauseSeconds": pause }, { "percent": 60, "pauseSeconds": 2 * pause }],
+            "minReadyBetweenBatchesSeconds": 1 + seed % 5,
+        });
+        crate::policies::create(&world.client, "in-steps", policy).await;
     }
     for _ in 0..random.u8(6..16) {
         tokio::time::sleep(Duration::from_millis(random.u64(50..8_000))).await;
