@@ -501,6 +501,49 @@ fn dep_107_dep_109_a_set_made_by_hand_is_adopted_as_it_is() {
 }
 
 #[test]
+fn dep_19_a_name_that_is_taken_makes_another_one() {
+    deterministic(1, async {
+        let cluster = Cluster::start(Checks::All);
+        cluster.create("Deployment", &deployment("web", 2, "web:1")).await;
+        cluster.until_complete("web").await;
+        let taken = text(&cluster.list("ReplicaSet").await[0], "/metadata/name").to_owned();
+        let foreground = DeleteParams::foreground();
+        let _ = cluster
+            .api("Deployment")
+            .delete("web", &foreground)
+            .await
+            .unwrap();
+        cluster
+            .until("everything is gone", async |it| {
+                it.list("Deployment").await.is_empty() && it.list("ReplicaSet").await.is_empty()
+            })
+            .await;
+        let mut foreign = set(&taken, 1, "other:1");
+        let labels = json!({ "app": "other" });
+        foreign["spec"]["selector"]["matchLabels"] = labels.clone();
+        foreign["spec"]["template"]["metadata"]["labels"] = labels;
+        let before = cluster.create("ReplicaSet", &foreign).await;
+
+        cluster.create("Deployment", &deployment("web", 2, "web:1")).await;
+        cluster.until_complete("web").await;
+        let web = cluster.get("Deployment", "web").await;
+        assert_eq!(number(&web, "/status/collisionCount"), 1);
+        let sets = cluster.list("ReplicaSet").await;
+        let names: Vec<_> = sets.iter().map(|it| text(it, "/metadata/name")).collect();
+        assert!(sets.len() == 2 && names.contains(&taken.as_str()), "{names:?}");
+        let after = cluster.get("ReplicaSet", &taken).await;
+        assert_eq!(after["spec"], before["spec"], "the foreign one is left alone");
+        assert!(controller(&after).is_empty());
+        let events = cluster.events("Deployment").await;
+        assert!(
+            events.iter().all(|(reason, _)| reason == "ScalingReplicaSet"),
+            "{events:?}"
+        );
+        cluster.end().await;
+    });
+}
+
+#[test]
 fn dep_110_a_status_that_somebody_else_wrote_is_computed_again() {
     deterministic(1, async {
         let cluster = Cluster::start(Checks::All);

@@ -349,6 +349,30 @@ async fn rs_3_rs_58_rs_60_a_status_is_a_patch_of_one_version_and_is_tried_twice(
 }
 
 #[tokio::test(start_paused = true)]
+async fn rs_57_a_server_that_drops_terminating_pods_is_noticed_by_its_answer() {
+    for stores in [false, true] {
+        let world = World::new(move |asked| {
+            let (code, mut body) = (200, stored_set("21"));
+            body["status"] = asked.body["status"].clone();
+            if !stores {
+                body["status"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("terminatingReplicas");
+            }
+            (code, body)
+        });
+        assert!(world.live.stores_terminating(), "until an answer shows otherwise");
+        let Action::WriteStatus(mut write) = status_action() else {
+            panic!("no status")
+        };
+        write.status.terminating_replicas = Some(0);
+        world.apply(&Action::WriteStatus(write)).await.unwrap();
+        assert_eq!(world.live.stores_terminating(), stores);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn rs_60_a_status_that_fails_twice_fails_the_sync() {
     let world = World::new(|asked| match asked.method.as_str() {
         "GET" => (200, stored_set("20")),
