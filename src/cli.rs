@@ -388,7 +388,7 @@ pub(crate) struct SandboxArgs {
     /// accounts), for API servers that run without one.
     #[arg(long, requires = "external")]
     pub(crate) housekeeping: bool,
-    /// Start without steersman's controllers, to run them beside it with `steersman run`.
+    /// Start without steersman's controllers and definitions, to run them beside it with `steersman run`.
     #[arg(long)]
     pub(crate) no_controllers: bool,
     /// How long a simulated container takes from its start to ready, in milliseconds.

@@ -125,7 +125,6 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     });
 
     let client = server.client();
-    crds::install(&client).await?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let mut supervisor = Supervisor::new(stop.clone());
     let authority = certificates
@@ -140,6 +139,7 @@ async fn embedded(args: &SandboxArgs, stop: CancellationToken) -> anyhow::Result
     let total = nodes::Config::total(usize::try_from(count)?, &adopted);
     start_nodes(&mut supervisor, args, (count, adopted), &client, &clock, &stop)?;
     if !args.no_controllers {
+        crds::install(&client).await?;
         let manager = Manager::new(client.clone(), WINDOW, stop.clone());
         manager.start_alone(&mut supervisor, &mut keeper, &finished)?;
     }
