@@ -36,6 +36,8 @@ mod text;
 const PAGE_SIZE: u32 = 500;
 /// A page of that size may take a while on a busy API server.
 const PAGE_DEADLINE: Duration = Duration::from_secs(30);
+/// The controller looks at a deadline so long after it at the latest (DEP-76).
+const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 /// Names offered when the one asked for does not exist.
 const SUGGESTIONS: usize = 8;
 
@@ -151,8 +153,10 @@ enum NextLook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 enum LookReason {
-    /// The progress deadline, or a moment that the rollout's policy sets.
-    Rollout,
+    /// The progress deadline passes.
+    ProgressDeadline,
+    /// A moment that the RolloutPolicy sets.
+    RolloutPolicy,
     /// A ready pod becomes available.
     MinReadySeconds,
 }
@@ -160,14 +164,13 @@ enum LookReason {
 impl NextLook {
     fn of(
         writes: bool,
-        rollout: Option<Timestamp>,
+        rollout: Option<(Timestamp, LookReason)>,
         pods: impl Iterator<Item = Timestamp>,
         now: Timestamp,
     ) -> Self {
         if writes {
             return Self::AfterWrites;
         }
-        let rollout = rollout.map(|at| (at, LookReason::Rollout));
         let pods = pods.map(|at| (at, LookReason::MinReadySeconds));
         let first = rollout.into_iter().chain(pods).min_by_key(|(at, _)| *at);
         first.map_or(Self::OnChange, |(at, reason)| Self::At {
@@ -238,7 +241,12 @@ impl Reader {
         let api = Api::<Decoded<RolloutPolicy>>::namespaced(self.client.clone(), namespace);
         match self.list(api, &ListParams::default()).await {
             Ok(objects) => informers.get_if_served::<RolloutPolicy>().fill(objects),
-            Err(error) if api::is_not_found(&error) => {}
+            // Without the definition the server answers in plain text.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) if api::is_forbidden(&error) => tracing::warn!(
+                error = api::message(&error),
+                "RolloutPolicies cannot be read: planned as if there were none"
+            ),
             Err(error) => return Err(self.refused(&error, "rolloutpolicies.steersman.dev", namespace)),
         }
         Ok(())
@@ -302,7 +310,7 @@ impl Reader {
         if api::is_forbidden(error) {
             return anyhow!(
                 "list {resource} in namespace {namespace}: {said}; this needs the verb list on deployments, \
-                 replicasets, pods and rolloutpolicies.steersman.dev there (`kubectl auth can-i list {resource} -n {namespace}`)"
+                 replicasets and pods there (`kubectl auth can-i list {resource} -n {namespace}`)"
             );
         }
         match error {
@@ -422,13 +430,25 @@ fn deployment_report(
     }
     let writes = !explanation.next.is_empty() || replica_set_plans.iter().any(|it| !it.next.is_empty());
     let pods = replica_set_plans.iter().filter_map(|it| it.wake_at);
+    // The deadline is looked at a moment after it passed (DEP-76).
+    let deadline = explanation.deadline.and_then(|it| it.passes_at);
+    let rollout = explanation.wake_at.map(|at| {
+        let is_deadline =
+            deadline.is_some_and(|passes| passes < at && clock::until(passes, at) <= DEADLINE_SLACK);
+        let reason = if is_deadline {
+            LookReason::ProgressDeadline
+        } else {
+            LookReason::RolloutPolicy
+        };
+        (at, reason)
+    });
     Ok(DeploymentReport {
         kind: "Deployment",
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
         at: now,
         opt_out: None,
-        next_look: NextLook::of(writes, explanation.wake_at, pods, now),
+        next_look: NextLook::of(writes, rollout, pods, now),
         explanation,
         replica_set_plans,
     })

@@ -327,7 +327,7 @@ fn issue_4_programs_read_it_as_json() {
         ("/replicaSetPlans/0/blocked/0/obstacle/kind", json!("image")),
         (
             "/nextLook",
-            json!({"when": "at", "at": t(661), "inSeconds": 601, "reason": "rollout"}),
+            json!({"when": "at", "at": t(661), "inSeconds": 601, "reason": "progressDeadline"}),
         ),
     ] {
         assert_eq!(report.pointer(pointer), Some(&want), "{pointer} of {report:#}");

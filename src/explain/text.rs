@@ -372,7 +372,8 @@ fn next_look(look: NextLook, of: &str) -> String {
             reason,
         } => {
             let why = match reason {
-                LookReason::Rollout => "the progress deadline",
+                LookReason::ProgressDeadline => "the progress deadline",
+                LookReason::RolloutPolicy => "the RolloutPolicy goes on",
                 LookReason::MinReadySeconds => "a pod has been ready for minReadySeconds",
             };
             let pause = Spoken(Duration::from_secs(in_seconds));

@@ -122,9 +122,18 @@ impl Controller {
             Event::InitApply(quota) | Event::Apply(quota) => {
                 let place = (quota.metadata.namespace.clone(), quota.metadata.name.clone());
                 if let (Some(namespace), Some(name)) = place {
-                    self.quotas
-                        .insert((namespace.clone(), name.clone()), json!(quota));
-                    self.backlog.add((namespace, name));
+                    let (place, quota) = ((namespace, name), json!(quota));
+                    // Admission writes what it admits before the object is there: counting at each such write would
+                    // count too little.
+                    let is_news = self
+                        .quotas
+                        .get(&place)
+                        .is_none_or(|known| known["spec"] != quota["spec"])
+                        || hard(&quota) != quota::amounts(&quota, &["status", "hard"]);
+                    self.quotas.insert(place.clone(), quota);
+                    if is_news {
+                        self.backlog.add(place);
+                    }
                 }
             }
             Event::Delete(quota) => {

@@ -23,8 +23,8 @@ const KINDS: [(&str, &str, &str); 3] = [
 struct Version {
     at: u64,
     kind: &'static str,
-    name: String,
-    object: Option<Value>,
+    name: Arc<str>,
+    object: Option<Arc<Value>>,
 }
 
 /// Watches that fill the history.
@@ -40,8 +40,8 @@ pub(super) struct Moment {
     /// Version of the write.
     pub(super) at: u64,
     /// Kind and name of what was written.
-    pub(super) written: (String, String),
-    objects: BTreeMap<(&'static str, String), Value>,
+    pub(super) written: (&'static str, Arc<str>),
+    objects: BTreeMap<(&'static str, Arc<str>), Arc<Value>>,
 }
 
 impl History {
@@ -72,8 +72,8 @@ impl History {
                     kept.lock().unwrap().push(Version {
                         at: version(&object),
                         kind: plural,
-                        name: name(&object).to_owned(),
-                        object: (!is_gone).then_some(object),
+                        name: name(&object).into(),
+                        object: (!is_gone).then(|| Arc::new(object)),
                     });
                 }
             }));
@@ -109,7 +109,7 @@ impl History {
         for version in versions {
             let mut moment = moments.last().cloned().unwrap_or_default();
             moment.at = version.at;
-            moment.written = (version.kind.to_owned(), version.name.clone());
+            moment.written = (version.kind, Arc::clone(&version.name));
             let key = (version.kind, version.name);
             match version.object {
                 Some(object) => moment.objects.insert(key, object),
@@ -127,14 +127,14 @@ fn version(object: &Value) -> u64 {
 
 impl Moment {
     pub(super) fn deployment(&self, name: &str) -> Option<&Value> {
-        self.objects.get(&("deployments", name.to_owned()))
+        self.objects.get(&("deployments", name.into())).map(Arc::as_ref)
     }
 
     pub(super) fn all(&self, plural: &'static str) -> impl Iterator<Item = &Value> {
         self.objects
             .iter()
             .filter(move |((kind, _), _)| *kind == plural)
-            .map(|(_, object)| object)
+            .map(|(_, object)| object.as_ref())
     }
 
     /// ReplicaSets that the Deployment controls.

@@ -67,8 +67,19 @@ pub(super) async fn rs_13_pods_are_adopted_and_released_by_label(stage: Stage) {
 
 pub(super) async fn rs_62_exceeded_quota_is_a_condition_that_goes_away(stage: Stage) {
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "two"},
-                       "spec": {"hard": {"pods": "2"}}});
+                       "spec": {"hard": {"pods": "0"}}});
     stage.create("resourcequotas", &quota).await;
+    // The API server enforces a quota as soon as it has seen it itself, which may be after us.
+    let probe = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"},
+                       "spec": {"containers": [{"name": "main", "image": "example.com/probe:1"}]}});
+    stage
+        .until("no pod is allowed", async || {
+            stage.is_refused("pods?dryRun=All", &probe).await.then_some(())
+        })
+        .await;
+    stage
+        .patch("resourcequotas/two", &json!({"spec": {"hard": {"pods": "2"}}}))
+        .await;
     stage
         .object("resourcequotas/two", |it| it["status"]["hard"]["pods"] == "2")
         .await;

@@ -103,6 +103,14 @@ impl Stage {
         created.unwrap_or_else(|error| panic!("create {plural}: {error}"))
     }
 
+    /// Whether the API server forbids to create that.
+    pub(super) async fn is_refused(&self, plural: &str, object: &Value) -> bool {
+        let created = self
+            .send("POST", &self.path(plural), "application/json", object)
+            .await;
+        matches!(created, Err(kube::Error::Api(status)) if status.is_forbidden())
+    }
+
     /// Merge patch; `what` may end in a subresource.
     pub(super) async fn patch(&self, what: &str, patch: &Value) -> Value {
         let patched = self
