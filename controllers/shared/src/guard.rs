@@ -12,7 +12,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::api::core::v1::ObjectReference;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -351,7 +353,7 @@ struct Guarded {
 
 /// The guard of the controllers that are to act.
 pub struct Guard<P> {
-    plane: P,
+    plane: Arc<P>,
     config: Config,
     informers: Informers,
     leadership: Leadership,
@@ -363,7 +365,25 @@ pub struct Guard<P> {
     lease: LeaseWatch,
     pods: Option<Vec<ManagerPod>>,
     trouble: Option<String>,
+    /// The control plane was looked at in this term.
+    has_looked: bool,
     poll_at: Instant,
+}
+
+/// What a look at the native controller manager's Lease and pods brings.
+type Looked = (
+    Result<Option<LeaseSpec>, kube::Error>,
+    Result<Vec<ManagerPod>, kube::Error>,
+);
+/// What became of the probes that were to be replaced, by index, or why not.
+type Renewals = Vec<(usize, Result<Renewed, String>)>;
+
+/// How the replacement of a probe ended.
+enum Renewed {
+    /// Not replaced: the former one was touched, which is news.
+    Touched,
+    /// There is a new one; `follows` one of ours that was untouched to the end.
+    Made { probe: Probed, follows: bool },
 }
 
 impl<P> fmt::Debug for Guard<P> {
@@ -393,7 +413,7 @@ impl<P: Plane> Guard<P> {
         metrics: Metrics,
     ) -> Self {
         Self {
-            plane,
+            plane: Arc::new(plane),
             config,
             informers: informers.clone(),
             leadership: leadership.clone(),
@@ -405,6 +425,7 @@ impl<P: Plane> Guard<P> {
             lease: LeaseWatch::default(),
             pods: None,
             trouble: None,
+            has_looked: false,
             poll_at: Instant::now(),
         }
     }
@@ -461,7 +482,7 @@ impl<P: Plane> Guard<P> {
 
     /// Another process leads now and replaces the probes: nothing known of them is worth anything.
     fn forget(&mut self) {
-        (self.lease, self.pods) = (LeaseWatch::default(), None);
+        (self.lease, self.pods, self.has_looked) = (LeaseWatch::default(), None, false);
         for guarded in &mut self.guarded {
             guarded.reset(Instant::now());
         }
@@ -476,14 +497,18 @@ impl<P: Plane> Guard<P> {
             KindId::of::<Pod>(),
         ];
         let (mut is_synced, mut is_fresh) = (false, false);
-        let mut catching_up: Option<futures::future::BoxFuture<'static, ()>> = None;
+        let mut catching_up: Option<BoxFuture<'static, ()>> = None;
+        // Requests run beside the watches: a slow API server does not delay the stop.
+        let mut looking: Option<BoxFuture<'static, Looked>> = None;
+        let mut renewing: Option<BoxFuture<'static, Renewals>> = None;
         self.poll_at = Instant::now();
         loop {
-            if self.poll_at <= Instant::now() {
-                self.look().await;
-                self.poll_at = Instant::now() + self.poll();
+            if looking.is_none() && self.poll_at <= Instant::now() {
+                looking = Some(self.look());
             }
-            self.renew_probes().await;
+            if renewing.is_none() {
+                renewing = self.renew_probes();
+            }
             let is_waiting = self.judge(is_synced, is_fresh);
             // A list that proves what the other side wrote last starts after that is proven (TAKE-5).
             match (is_waiting, is_fresh) {
@@ -494,7 +519,7 @@ impl<P: Plane> Guard<P> {
                 (false, _) => (catching_up, is_fresh) = (None, false),
                 _ => {}
             }
-            let next = self.next_look();
+            let next = self.next_look(looking.is_none(), renewing.is_none());
             let synced = async {
                 if is_synced {
                     std::future::pending::<()>().await;
@@ -507,10 +532,22 @@ impl<P: Plane> Guard<P> {
                     None => std::future::pending().await,
                 }
             };
+            let looked = async {
+                match &mut looking {
+                    Some(requests) => requests.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let renewed = async {
+                match &mut renewing {
+                    Some(requests) => requests.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ended::Stopped,
-                // Cancel-safe: all only wait.
+                // Cancel-safe: all only wait, and requests under way are kept.
                 () = leadership.until_lost(term) => return Ended::Lost,
                 () = news.notified() => {}
                 () = synced => {
@@ -519,6 +556,14 @@ impl<P: Plane> Guard<P> {
                     self.restart_quiet();
                 }
                 () = caught_up => (catching_up, is_fresh) = (None, true),
+                (lease, pods) = looked => {
+                    looking = None;
+                    self.take_in(lease, pods);
+                }
+                outcomes = renewed => {
+                    renewing = None;
+                    self.take_in_renewals(outcomes);
+                }
                 () = Self::native_writes(&mut self.guarded) => {}
                 () = tokio::time::sleep_until(next) => {}
             }
@@ -543,15 +588,21 @@ impl<P: Plane> Guard<P> {
         POLL.min(self.config.quiet / 4)
     }
 
-    fn next_look(&self) -> Instant {
+    /// The next moment at which time alone may change something, or a request is due.
+    fn next_look(&self, may_look: bool, may_renew: bool) -> Instant {
+        let now = Instant::now();
         let quiet = self.config.quiet;
-        let due = self.guarded.iter().map(|it| match &it.probe {
-            Probe::Untouched { since, .. } if *since + quiet > Instant::now() => {
-                it.replace_at.min(*since + quiet)
-            }
-            _ => it.replace_at,
+        let quiet_ends = self.guarded.iter().filter_map(|it| match &it.probe {
+            Probe::Untouched { since, .. } => Some(*since + quiet).filter(|end| *end > now),
+            Probe::Missing { .. } | Probe::Touched => None,
         });
-        due.fold(self.poll_at, Instant::min)
+        let poll = may_look.then_some(self.poll_at);
+        let may_renew = may_renew && self.has_looked;
+        let renewals = self.guarded.iter().filter(|_| may_renew).map(|it| it.replace_at);
+        quiet_ends
+            .chain(poll)
+            .chain(renewals)
+            .fold(now + PROBE_AGE, Instant::min)
     }
 
     fn restart_quiet(&mut self) {
@@ -562,9 +613,20 @@ impl<P: Plane> Guard<P> {
         }
     }
 
-    /// Reads the native controller manager's Lease and pods. A change of either makes the probes old (TAKE-9).
-    async fn look(&mut self) {
-        let (lease, pods) = futures::future::join(self.plane.lease(), self.plane.pods()).await;
+    /// Reads the native controller manager's Lease and pods.
+    fn look(&self) -> BoxFuture<'static, Looked> {
+        let plane = Arc::clone(&self.plane);
+        Box::pin(async move { futures::future::join(plane.lease(), plane.pods()).await })
+    }
+
+    /// Takes in what a look brought. A change of either makes the probes old (TAKE-9).
+    fn take_in(
+        &mut self,
+        lease: Result<Option<LeaseSpec>, kube::Error>,
+        pods: Result<Vec<ManagerPod>, kube::Error>,
+    ) {
+        self.has_looked = true;
+        self.poll_at = Instant::now() + self.poll();
         let now = Instant::now();
         let mut changed = false;
         let mut trouble = None;
@@ -604,22 +666,47 @@ impl<P: Plane> Guard<P> {
         }
     }
 
-    /// Makes the probes that are missing or due. One that is still untouched is replaced without a new wait.
-    async fn renew_probes(&mut self) {
-        for guarded in &mut self.guarded {
-            if guarded.replace_at > Instant::now() {
-                continue;
+    /// Makes the probes that are missing or due, if any. One that is still untouched is replaced without a new wait.
+    fn renew_probes(&mut self) -> Option<BoxFuture<'static, Renewals>> {
+        // The guard writes under the lease as everybody else does (TAKE-11).
+        let token = self.leadership.token().ok().filter(|_| self.has_looked)?;
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (index, guarded) in self.guarded.iter_mut().enumerate() {
+            if guarded.replace_at <= now {
+                // A reset meanwhile brings it nearer again.
+                guarded.replace_at = now + PROBE_AGE;
+                let known = guarded.uid.clone();
+                let known = known.filter(|_| matches!(guarded.probe, Probe::Untouched { .. }));
+                due.push((index, guarded.native, known));
             }
-            // The guard writes under the lease as everybody else does (TAKE-11).
-            let Ok(token) = self.leadership.token() else {
-                return;
-            };
-            guarded.renew(&self.plane, &token, self.config.quiet).await;
+        }
+        if due.is_empty() {
+            return None;
+        }
+        let plane = Arc::clone(&self.plane);
+        Some(Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(due.len());
+            for (index, native, known) in due {
+                outcomes.push((index, replace(plane.as_ref(), native, known, &token).await));
+            }
+            outcomes
+        }))
+    }
+
+    fn take_in_renewals(&mut self, outcomes: Renewals) {
+        for (index, outcome) in outcomes {
+            if let Some(guarded) = self.guarded.get_mut(index) {
+                guarded.take_in(outcome, self.config.quiet);
+            }
         }
     }
 
     /// Decides for every controller. `true`: one is to become active as soon as the caches are fresh.
     fn judge(&mut self, is_synced: bool, is_fresh: bool) -> bool {
+        if !self.has_looked {
+            return false;
+        }
         let now = Instant::now();
         let lease = self.lease.state(now);
         let mut is_waiting = false;
@@ -790,47 +877,56 @@ impl Guarded {
         }
     }
 
-    /// Replaces the probe. The former one is read first: what the watch may have missed counts too.
-    async fn renew<P: Plane>(&mut self, plane: &P, token: &WriteToken, quiet: Duration) {
-        match self.replace(plane, token).await {
-            Ok(()) => self.replace_at = Instant::now() + PROBE_AGE,
+    /// Takes in what became of the replacement of the probe.
+    fn take_in(&mut self, outcome: Result<Renewed, String>, quiet: Duration) {
+        match outcome {
+            Ok(Renewed::Touched) => self.probe = Probe::Touched,
+            Ok(Renewed::Made { probe, follows }) => {
+                let since = match self.probe {
+                    Probe::Untouched { since, .. } if follows => since,
+                    _ => Instant::now(),
+                };
+                self.uid = Some(probe.uid);
+                self.probe = Probe::Untouched {
+                    since,
+                    made: probe.made,
+                };
+            }
             Err(error) => {
-                let error =
-                    error.map_or_else(|| "the leader lease is lost".to_owned(), |it| api::message(&it));
                 debug!(controller = self.native.name(), error, "probe not renewed");
                 if !matches!(self.probe, Probe::Touched) {
                     self.probe = Probe::Missing { error };
                 }
-                self.replace_at = Instant::now() + quiet / 6;
+                self.replace_at = self.replace_at.min(Instant::now() + quiet / 6);
             }
         }
     }
+}
 
-    async fn replace<P: Plane>(&mut self, plane: &P, token: &WriteToken) -> Result<(), Option<kube::Error>> {
-        let former = plane.probe(self.native).await.map_err(Some)?;
-        if let Some(former) = &former {
-            let is_ours = self.uid.as_ref() == Some(&former.uid);
-            if is_ours && former.touched && matches!(self.probe, Probe::Untouched { .. }) {
-                // News: it is told before the next one is made.
-                self.probe = Probe::Touched;
-                return Ok(());
-            }
-            token.check().map_err(|_| None)?;
-            plane.delete_probe(self.native, &former.uid).await.map_err(Some)?;
+/// Replaces a probe; `known` is ours as long as nobody was seen to touch it. The former one is read first: what the watch
+/// may have missed counts too, and is told before there is a new one.
+async fn replace<P: Plane>(
+    plane: &P,
+    native: Native,
+    known: Option<Uid>,
+    token: &WriteToken,
+) -> Result<Renewed, String> {
+    let told = |error: kube::Error| api::message(&error);
+    let lost = |_| "the leader lease is lost".to_owned();
+    let former = plane.probe(native).await.map_err(told)?;
+    let mut follows = false;
+    if let Some(former) = former {
+        let is_known = known.as_ref() == Some(&former.uid);
+        if is_known && former.touched {
+            return Ok(Renewed::Touched);
         }
-        token.check().map_err(|_| None)?;
-        let made = plane.make_probe(self.native).await.map_err(Some)?;
-        let since = match self.probe {
-            Probe::Untouched { since, .. } if former.is_some_and(|it| self.uid == Some(it.uid)) => since,
-            _ => Instant::now(),
-        };
-        self.uid = Some(made.uid);
-        self.probe = Probe::Untouched {
-            since,
-            made: made.made,
-        };
-        Ok(())
+        follows = is_known;
+        token.check().map_err(lost)?;
+        plane.delete_probe(native, &former.uid).await.map_err(told)?;
     }
+    token.check().map_err(lost)?;
+    let probe = plane.make_probe(native).await.map_err(told)?;
+    Ok(Renewed::Made { probe, follows })
 }
 
 #[cfg(test)]

@@ -170,6 +170,8 @@ struct Stored {
     lease: bool,
     pods: Vec<ManagerPod>,
     refuses: bool,
+    /// No request is answered.
+    hangs: bool,
     calls: Vec<String>,
 }
 
@@ -224,6 +226,9 @@ impl Plane for Script {
     }
 
     async fn lease(&self) -> Result<Option<LeaseSpec>, kube::Error> {
+        if self.with(|it| it.hangs) {
+            std::future::pending::<()>().await;
+        }
         let renewed = u64::try_from(Instant::now().elapsed().as_millis()).unwrap()
             + self.uids.fetch_add(1, Ordering::Relaxed);
         Ok(self.with(|it| it.lease.then(|| held(renewed, "native"))))
@@ -389,6 +394,18 @@ async fn take_10_it_stops_at_once_and_resumes_after_another_quiet_probe() {
     world.pass(300).await;
     assert_eq!(world.why(), "active");
     assert!(!term.is_valid(), "not even after it resumed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn take_10_it_stops_at_once_even_while_a_request_hangs() {
+    let mut world = start(false, true);
+    world.pass(40).await;
+    world.script.with(|it| it.hangs = true);
+    world.pass(6).await;
+    assert_eq!(world.why(), "active");
+    world.touch();
+    world.settle().await;
+    assert_eq!(world.why(), "probe_touched");
 }
 
 #[tokio::test(start_paused = true)]
