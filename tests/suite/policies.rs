@@ -517,24 +517,7 @@ fn policies_with_kubectl(cluster: &Cluster) {
     ));
     cluster.kubectl("wait --for=condition=Established crd/rolloutpolicies.steersman.dev --timeout=30s");
 
-    for (spec, problem) in REFUSED {
-        let policy = cluster.dir.path().join("refused.json");
-        let spec: Value = serde_json::from_str(spec).unwrap();
-        let object = json!({ "apiVersion": "steersman.dev/v1alpha1", "kind": "RolloutPolicy",
-            "metadata": { "name": "refused" }, "spec": spec });
-        std::fs::write(&policy, object.to_string()).unwrap();
-        cluster.wait("the kind to be served", minute, |it| {
-            it.try_kubectl(&["get", "rolloutpolicies"]).status.success()
-        });
-        let output = cluster.try_kubectl(&["create", "-f", policy.to_str().unwrap()]);
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success(), "{spec} was accepted");
-        assert_eq!(
-            error.trim(),
-            format!("The RolloutPolicy \"refused\" is invalid: {problem}"),
-            "{spec}"
-        );
-    }
+    contradictions_are_refused(cluster);
 
     let complaint = complains(cluster, "rollout promote default/web");
     assert!(
@@ -607,6 +590,28 @@ fn policies_with_kubectl(cluster: &Cluster) {
         web["metadata"]["annotations"]["deployment.kubernetes.io/revision"],
         "4"
     );
+}
+
+fn contradictions_are_refused(cluster: &Cluster) {
+    let minute = Duration::from_mins(1);
+    for (spec, problem) in REFUSED {
+        let policy = cluster.dir.path().join("refused.json");
+        let spec: Value = serde_json::from_str(spec).unwrap();
+        let object = json!({ "apiVersion": "steersman.dev/v1alpha1", "kind": "RolloutPolicy",
+            "metadata": { "name": "refused" }, "spec": spec });
+        std::fs::write(&policy, object.to_string()).unwrap();
+        cluster.wait("the kind to be served", minute, |it| {
+            it.try_kubectl(&["get", "rolloutpolicies"]).status.success()
+        });
+        let output = cluster.try_kubectl(&["create", "-f", policy.to_str().unwrap()]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{spec} was accepted");
+        assert_eq!(
+            error.trim(),
+            format!("The RolloutPolicy \"refused\" is invalid: {problem}"),
+            "{spec}"
+        );
+    }
 }
 
 fn says_without_cluster(verb: &str) -> String {
