@@ -128,7 +128,7 @@ impl Controller {
                     let is_news = self
                         .quotas
                         .get(&place)
-                        .is_none_or(|known| known["spec"] != quota["spec"])
+                        .is_none_or(|known| known.get("spec") != quota.get("spec"))
                         || hard(&quota) != quota::amounts(&quota, &["status", "hard"]);
                     self.quotas.insert(place.clone(), quota);
                     if is_news {
