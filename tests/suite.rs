@@ -23,6 +23,9 @@ mod flow;
 #[path = "suite/helm.rs"]
 mod helm;
 #[cfg(test)]
+#[path = "suite/histories.rs"]
+mod histories;
+#[cfg(test)]
 #[path = "suite/invariants.rs"]
 mod invariants;
 #[cfg(test)]

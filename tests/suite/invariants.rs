@@ -70,6 +70,9 @@ struct DeploymentState {
     paused: History,
     /// 1 while the strategy is Recreate.
     recreate: History,
+    /// 1 while a rollback is asked for by annotation: that makes sure of the new ReplicaSet first, at its full size under
+    /// Recreate, as upstream does (DEP-15, DEP-95).
+    rollback: History,
     observed: i64,
 }
 
@@ -189,6 +192,18 @@ fn controllers(object: &Value) -> Vec<&Value> {
         .collect()
 }
 
+/// A pod template without the hash that tells ReplicaSets apart.
+fn bare(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(labels) = template
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut)
+    {
+        labels.remove("pod-template-hash");
+    }
+    template
+}
+
 /// Percent or number of `replicas`, rounded up or down (DEP-31).
 fn resolve(value: &Value, replicas: i64, up: bool) -> i64 {
     let Some(percent) = value.as_str().and_then(|text| text.strip_suffix('%')) else {
@@ -277,6 +292,8 @@ impl Monitor {
             .paused
             .set(write.at, i64::from(new["spec"]["paused"] == true));
         state.recreate.set(write.at, i64::from(!rolling));
+        let asked = new["metadata"]["annotations"]["deprecated.deployment.rollback.to"].is_string();
+        state.rollback.set(write.at, i64::from(asked));
         let observed = number(new, "/status/observedGeneration");
         let before = std::mem::replace(&mut state.observed, observed);
         if observed > number(new, "/metadata/generation") || observed < before {
@@ -288,7 +305,28 @@ impl Monitor {
         }
     }
 
+    /// INV-4: what has no controller is none of ours, except to adopt it.
+    fn check_control(&mut self, write: &Write<'_>) {
+        let Some(old) = write
+            .old
+            .filter(|old| write.is_ours() && controllers(old).is_empty())
+        else {
+            return;
+        };
+        let is_touched = write.new.is_none_or(|new| {
+            let deleting = |object: &Value| object["metadata"]["deletionTimestamp"].clone();
+            let changes_set = write.resource == "replicasets"
+                && (old["spec"] != new["spec"]
+                    || old["metadata"]["annotations"] != new["metadata"]["annotations"]);
+            changes_set || deleting(old) != deleting(new)
+        });
+        if is_touched {
+            self.fail(write, "INV-4", "written without being its controller");
+        }
+    }
+
     fn see_set(&mut self, write: &Write<'_>) {
+        self.check_control(write);
         let Some(new) = write.new else {
             self.sets.remove(&uid(write.old.unwrap()));
             return;
@@ -361,6 +399,14 @@ impl Monitor {
                 &format!("a second ReplicaSet with revision {revision}"),
             );
         }
+        let is_twin = |set: &SetState| !set.deleting && bare(&set.template) == bare(&new["spec"]["template"]);
+        if before.is_none()
+            && siblings(self)
+                .iter()
+                .any(|(other, set)| *other != uid && is_twin(set))
+        {
+            self.fail(write, "INV-6", "a second ReplicaSet for the same template");
+        }
         let paused_throughout = deployment.paused.recent(write.at).all(|paused| paused == 1);
         if before.is_none() && paused_throughout {
             self.fail(write, "INV-15", "created while paused");
@@ -396,7 +442,8 @@ impl Monitor {
             .filter(|(_, set)| set.owner.as_ref() == Some(owner))
             .map(|(uid, set)| (uid, set.replicas))
             .collect();
-        if replicas > was {
+        let of_rollback = write.old.is_none() && deployment.rollback.recent(write.at).any(|asked| asked == 1);
+        if replicas > was && !of_rollback {
             let total: i64 = siblings.iter().map(|(_, replicas)| replicas).sum();
             let others: BTreeSet<&String> = siblings
                 .iter()
@@ -451,6 +498,7 @@ impl Monitor {
     }
 
     fn see_pod(&mut self, write: &Write<'_>) {
+        self.check_control(write);
         let Some(new) = write.new else {
             self.pods.remove(&uid(write.old.unwrap()));
             return;
@@ -553,5 +601,210 @@ mod tests {
         let lease = json!({"metadata": {"name": LEASE}, "spec": {"holderIdentity": "another"}});
         assert!(see("leases", None, Some(lease)).is_empty());
         assert!(see("pods", None, Some(pod("c")))[0].starts_with("INV-12"));
+    }
+
+    /// What the monitor says about a history, write by write.
+    #[derive(Default)]
+    struct Script {
+        monitor: Monitor,
+        seconds: i64,
+    }
+
+    impl Script {
+        fn see(
+            &mut self,
+            by: Option<&str>,
+            resource: &str,
+            old: Option<Value>,
+            new: Option<Value>,
+        ) -> String {
+            let write = Write {
+                at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(self.seconds),
+                by,
+                resource,
+                old: old.as_ref(),
+                new: new.as_ref(),
+            };
+            self.monitor.see(&write);
+            std::mem::take(&mut self.monitor.violations).join("; ")
+        }
+
+        fn users(&mut self, resource: &str, new: Value) {
+            assert_eq!(self.see(None, resource, None, Some(new)), "");
+        }
+
+        fn ours(&mut self, resource: &str, old: Option<Value>, new: Option<Value>) -> String {
+            self.see(Some("ours"), resource, old, new)
+        }
+    }
+
+    fn owner(strategy: &Value) -> Value {
+        json!({"metadata": {"name": "d", "namespace": "n", "uid": "d", "generation": 1},
+            "spec": {"replicas": 4, "strategy": strategy}})
+    }
+
+    fn rolling() -> Value {
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}})
+    }
+
+    fn child(name: &str, replicas: i64, image: &str) -> Value {
+        json!({"metadata": {"name": name, "namespace": "n", "uid": name, "annotations": {},
+                "ownerReferences": [{"uid": "d", "controller": true}]},
+            "spec": {"replicas": replicas, "template": {"metadata": {"labels": {"pod-template-hash": name}},
+                "spec": {"containers": [{"image": image}]}}}})
+    }
+
+    fn ready_pod(name: &str, set: &str) -> Value {
+        json!({"metadata": {"name": name, "namespace": "n", "uid": name,
+                "ownerReferences": [{"uid": set, "controller": true}]},
+            "status": {"phase": "Running", "conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:00:00Z"}]}})
+    }
+
+    fn orphan(mut object: Value) -> Value {
+        object["metadata"]["ownerReferences"] = json!([]);
+        object
+    }
+
+    #[test]
+    fn inv_3_a_shrink_below_the_minimum_is_noticed() {
+        let mut script = Script::default();
+        script.users("deployments", owner(&rolling()));
+        script.users("replicasets", child("s", 4, "a"));
+        for name in ["p", "q", "r", "t"] {
+            script.users("pods", ready_pod(name, "s"));
+        }
+        script.seconds = 100;
+        let smaller = |from, to| (Some(child("s", from, "a")), Some(child("s", to, "a")));
+        let (old, new) = smaller(4, 3);
+        assert_eq!(script.ours("replicasets", old, new), "");
+        let (old, new) = smaller(3, 2);
+        assert!(script.ours("replicasets", old, new).starts_with("INV-3"));
+    }
+
+    #[test]
+    fn inv_4_a_write_to_what_is_not_ours_is_noticed() {
+        let mut script = Script::default();
+        let pod = orphan(ready_pod("p", "s"));
+        let mut deleting = pod.clone();
+        deleting["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
+        assert!(
+            script
+                .ours("pods", Some(pod.clone()), Some(deleting))
+                .starts_with("INV-4")
+        );
+        assert!(script.ours("pods", Some(pod.clone()), None).starts_with("INV-4"));
+        let (old, new) = (orphan(child("s", 4, "a")), orphan(child("s", 3, "a")));
+        assert!(
+            script
+                .ours("replicasets", Some(old.clone()), Some(new))
+                .starts_with("INV-4")
+        );
+        // Adoption is no such write, and the garbage collector may delete what it likes.
+        assert_eq!(
+            script.ours("replicasets", Some(old.clone()), Some(child("s", 4, "a"))),
+            ""
+        );
+        assert_eq!(script.see(None, "replicasets", Some(old), None), "");
+    }
+
+    #[test]
+    fn inv_6_a_second_new_replica_set_and_a_pod_of_nobody_are_noticed() {
+        let mut script = Script::default();
+        script.users("deployments", owner(&rolling()));
+        assert_eq!(script.ours("replicasets", None, Some(child("s", 1, "a"))), "");
+        assert_eq!(script.ours("replicasets", None, Some(child("t", 1, "b"))), "");
+        assert!(
+            script
+                .ours("replicasets", None, Some(child("u", 0, "a")))
+                .starts_with("INV-6")
+        );
+        let nobodys = orphan(ready_pod("p", "s"));
+        assert!(script.ours("pods", None, Some(nobodys)).starts_with("INV-6"));
+    }
+
+    #[test]
+    fn inv_7_new_pods_beside_old_ones_under_recreate_are_noticed() {
+        let mut script = Script::default();
+        script.users("deployments", owner(&json!({"type": "Recreate"})));
+        script.users("replicasets", child("old", 0, "a"));
+        script.users("replicasets", child("new", 0, "b"));
+        script.users("pods", ready_pod("p", "old"));
+        let raised = || (Some(child("new", 0, "b")), Some(child("new", 4, "b")));
+        script.seconds = 100;
+        let (old, new) = raised();
+        assert!(script.ours("replicasets", old, new).starts_with("INV-7"));
+        script.see(None, "pods", Some(ready_pod("p", "old")), None);
+        script.users("replicasets", child("new", 0, "b"));
+        let (old, new) = raised();
+        assert_eq!(script.ours("replicasets", old, new), "");
+    }
+
+    #[test]
+    fn inv_8_a_revision_that_falls_or_is_given_twice_is_noticed() {
+        let revised = |name: &str, image: &str, revision: &str| {
+            let mut set = child(name, 1, image);
+            set["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!(revision);
+            set
+        };
+        let mut script = Script::default();
+        script.users("deployments", owner(&rolling()));
+        script.users("replicasets", revised("s", "a", "3"));
+        let (old, new) = (revised("s", "a", "3"), revised("s", "a", "2"));
+        assert!(
+            script
+                .ours("replicasets", Some(old), Some(new))
+                .starts_with("INV-8")
+        );
+        assert!(
+            script
+                .ours("replicasets", None, Some(revised("t", "b", "2")))
+                .starts_with("INV-8")
+        );
+    }
+
+    #[test]
+    fn inv_9_an_observed_generation_from_the_future_or_past_is_noticed() {
+        let observed = |generation: i64| {
+            let mut deployment = owner(&rolling());
+            deployment["metadata"]["generation"] = json!(2);
+            deployment["status"] = json!({ "observedGeneration": generation });
+            deployment
+        };
+        let mut script = Script::default();
+        assert_eq!(script.ours("deployments", None, Some(observed(2))), "");
+        assert!(
+            script
+                .ours("deployments", None, Some(observed(1)))
+                .starts_with("INV-9")
+        );
+        assert!(
+            script
+                .ours("deployments", None, Some(observed(3)))
+                .starts_with("INV-9")
+        );
+    }
+
+    #[test]
+    fn inv_10_a_changed_template_is_noticed() {
+        let mut script = Script::default();
+        script.users("replicasets", child("s", 1, "a"));
+        let (old, new) = (child("s", 1, "a"), child("s", 1, "b"));
+        assert!(
+            script
+                .ours("replicasets", Some(old), Some(new))
+                .starts_with("INV-10")
+        );
+    }
+
+    #[test]
+    fn inv_15_a_replica_set_made_while_paused_is_noticed() {
+        let mut script = Script::default();
+        let mut paused = owner(&rolling());
+        paused["spec"]["paused"] = json!(true);
+        script.users("deployments", paused);
+        script.seconds = 100;
+        let made = script.ours("replicasets", None, Some(child("s", 1, "a")));
+        assert!(made.starts_with("INV-15"), "{made}");
     }
 }
