@@ -165,9 +165,9 @@ impl Cluster {
                 if kind == "ERROR" {
                     return Err(format!("watch of {path}: {event}").into());
                 }
-                version = text(&event, "/object/metadata/resourceVersion").to_owned();
+                text(&event, "/object/metadata/resourceVersion").clone_into(&mut version);
                 if kind != "BOOKMARK" {
-                    see(kind, &event["object"]);
+                    see(kind, event.get("object").unwrap_or(&Value::Null));
                 }
             }
         }

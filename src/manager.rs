@@ -95,15 +95,6 @@ pub(crate) enum Election {
     Lease(String, String),
 }
 
-/// How native controllers are kept from being fought.
-pub(crate) enum Protection {
-    /// The cluster has none and never will: its API server is ours.
-    #[cfg(feature = "sandbox")]
-    Unneeded,
-    /// By a guard.
-    Guard(guard::Config),
-}
-
 impl Manager {
     /// Nothing runs yet.
     pub(crate) fn new(client: Client, shadow_window: Duration, stop: CancellationToken) -> Self {
@@ -134,7 +125,7 @@ impl Manager {
         keeper: &mut Supervisor,
         controllers: &Controllers,
         election: Election,
-        protection: Protection,
+        protection: Option<guard::Config>,
         released: &CancellationToken,
     ) -> anyhow::Result<()> {
         let leadership = match election {
@@ -229,34 +220,23 @@ impl Manager {
         keeper: &mut Supervisor,
         released: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let (controllers, protection) = (Controllers::alone(), Protection::Unneeded);
-        self.start(
-            supervisor,
-            keeper,
-            &controllers,
-            Election::Alone,
-            protection,
-            released,
-        )
+        let controllers = Controllers::alone();
+        self.start(supervisor, keeper, &controllers, Election::Alone, None, released)
     }
 
-    /// Puts the guard on the supervisor if there is anything to guard; what it says to each controller.
+    /// Puts the guard on the supervisor if there is anything to guard; what it says to each controller. No `protection`:
+    /// the cluster has no native controllers and never will, its API server is ours.
     fn protect(
         &self,
         supervisor: &mut Supervisor,
         context: &Context,
         controllers: &Controllers,
-        protection: Protection,
+        protection: Option<guard::Config>,
     ) -> BTreeMap<Native, Licence> {
         let natives = controllers.taken_over();
-        let config = match protection {
-            #[cfg(feature = "sandbox")]
-            Protection::Unneeded => return BTreeMap::new(),
-            Protection::Guard(config) => config,
-        };
-        if natives.is_empty() {
+        let Some(config) = protection.filter(|_| !natives.is_empty()) else {
             return BTreeMap::new();
-        }
+        };
         let metrics =
             guard::Metrics::register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
         let plane = KubePlane::new(self.client.clone(), config.namespace.clone(), config.name.clone());

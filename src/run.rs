@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::admin::{self, Admin, Pulse};
 use crate::cli::RunArgs;
 use crate::failure::{Usage, report};
-use crate::manager::{Controllers, Election, Manager, Protection};
+use crate::manager::{Controllers, Election, Manager};
 use crate::signals;
 
 /// Writes in flight get so long to finish after a signal (STY-77).
@@ -69,18 +69,18 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
             Election::Lease(args.lease_namespace.clone(), args.lease_name.clone())
         };
         let controllers = Controllers::from_args(&args.controllers);
-        let protection = Protection::Guard(guard::Config {
+        let protection = guard::Config {
             namespace: args.lease_namespace.clone(),
             name: format!("{}-probe", args.lease_name),
             quiet: Duration::from_secs(args.guard_quiet_seconds),
             declared_absent: args.no_native_controller_manager,
-        });
+        };
         manager.start(
             &mut supervisor,
             &mut keeper,
             &controllers,
             election,
-            protection,
+            Some(protection),
             &released,
         )?;
     }

@@ -27,7 +27,7 @@ use steersman_shared::writes::{Writes, Written};
 use crate::invariants::{Monitor, Write};
 
 /// Seeds of a normal run.
-const SEEDS: u64 = 800;
+const SEEDS: u64 = 5_000;
 /// Test functions that share the seeds, so that they run in parallel.
 const SHARDS: u64 = 4;
 /// Longest delay of a watch event; well within [`crate::invariants::LAG`].
@@ -299,6 +299,7 @@ impl DeploymentSink<'_> {
         Ok(Effect::Version(version))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm per action")]
     fn write(&self, action: &DeploymentAction) -> Result<(), (bool, kube::Error)> {
         let key = ObjectKey::of(self.deployment);
         let uid = Uid::of(self.deployment);
@@ -423,14 +424,14 @@ impl DeploymentSink<'_> {
                         &mut object["metadata"]["annotations"],
                         &json!({ "deployment.kubernetes.io/revision": revision }),
                     );
-                    let sent = object.clone();
+                    let annotated = object.clone();
                     store
                         .watches
                         .get_mut(&Kind::Deployment)
                         .unwrap()
                         .back_mut()
                         .unwrap()
-                        .object = sent;
+                        .object = annotated;
                 }
                 effect
             }),
@@ -521,9 +522,8 @@ impl SetSink<'_> {
             }),
             SetAction::WriteStatus(write) => {
                 request::<ReplicaSet>(self.store, self.writes, &key, Kind::ReplicaSet, |store| {
-                    let mut object = match store.expect(Kind::ReplicaSet, &key.name, &write.uid, None) {
-                        Ok(object) => object,
-                        Err(_) => return Ok(Effect::Nothing),
+                    let Ok(mut object) = store.expect(Kind::ReplicaSet, &key.name, &write.uid, None) else {
+                        return Ok(Effect::Nothing);
                     };
                     object["status"] = json!(write.status);
                     Ok(Effect::Version(store.put(
@@ -589,7 +589,9 @@ impl Process {
         };
         store.lives = None;
         store.monitor.takeover = Some(store.now);
-        KINDS.into_iter().for_each(|kind| process.list(store, kind));
+        for kind in KINDS {
+            process.list(store, kind);
+        }
         process
     }
 
@@ -611,9 +613,9 @@ impl Process {
         fn feed<K: steersman_shared::informer::Watched>(feed: &Feed<K>, sent: Sent) {
             let object: K = serde_json::from_value(sent.object).unwrap();
             if sent.deleted {
-                feed.delete(object)
+                feed.delete(object);
             } else {
-                feed.apply(object)
+                feed.apply(object);
             }
         }
         for kind in std::mem::take(&mut store.relist) {
@@ -777,10 +779,10 @@ impl World {
                     json!(format!("web:{}", number % 4));
             }),
             30..48 => self.store().edit(Kind::Deployment, NAME, |it| {
-                it["spec"]["replicas"] = json!(number)
+                it["spec"]["replicas"] = json!(number);
             }),
             48..56 => self.store().edit(Kind::Deployment, NAME, |it| {
-                it["spec"]["paused"] = json!(number % 2 == 0)
+                it["spec"]["paused"] = json!(number.is_multiple_of(2));
             }),
             56..60 => {
                 let strategy = deployment(&mut self.store().random)["spec"]["strategy"].clone();
@@ -822,7 +824,7 @@ impl World {
                 for name in self.store().names(Kind::Pod) {
                     if self.store().random.bool() {
                         self.store().edit(Kind::Pod, &name, |it| {
-                            it["metadata"]["deletionTimestamp"] = json!(now)
+                            it["metadata"]["deletionTimestamp"] = json!(now);
                         });
                     }
                 }
@@ -832,7 +834,7 @@ impl World {
                 if let Some(name) = self.pick(Kind::ReplicaSet) {
                     // Orphaned: it is adopted again.
                     self.store().edit(Kind::ReplicaSet, &name, |it| {
-                        it["metadata"]["ownerReferences"] = json!([])
+                        it["metadata"]["ownerReferences"] = json!([]);
                     });
                 }
             }

@@ -615,26 +615,34 @@ mod tests {
             &mut self,
             by: Option<&str>,
             resource: &str,
-            old: Option<Value>,
-            new: Option<Value>,
+            old: Option<&Value>,
+            new: Option<&Value>,
         ) -> String {
             let write = Write {
                 at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(self.seconds),
                 by,
                 resource,
-                old: old.as_ref(),
-                new: new.as_ref(),
+                old,
+                new,
             };
             self.monitor.see(&write);
             std::mem::take(&mut self.monitor.violations).join("; ")
         }
 
+        #[expect(
+            clippy::needless_pass_by_value,
+            reason = "histories are written down in place"
+        )]
         fn users(&mut self, resource: &str, new: Value) {
-            assert_eq!(self.see(None, resource, None, Some(new)), "");
+            assert_eq!(self.see(None, resource, None, Some(&new)), "");
         }
 
+        #[expect(
+            clippy::needless_pass_by_value,
+            reason = "histories are written down in place"
+        )]
         fn ours(&mut self, resource: &str, old: Option<Value>, new: Option<Value>) -> String {
-            self.see(Some("ours"), resource, old, new)
+            self.see(Some("ours"), resource, old.as_ref(), new.as_ref())
         }
     }
 
@@ -705,7 +713,7 @@ mod tests {
             script.ours("replicasets", Some(old.clone()), Some(child("s", 4, "a"))),
             ""
         );
-        assert_eq!(script.see(None, "replicasets", Some(old), None), "");
+        assert_eq!(script.see(None, "replicasets", Some(&old), None), "");
     }
 
     #[test]
@@ -734,7 +742,7 @@ mod tests {
         script.seconds = 100;
         let (old, new) = raised();
         assert!(script.ours("replicasets", old, new).starts_with("INV-7"));
-        script.see(None, "pods", Some(ready_pod("p", "old")), None);
+        script.see(None, "pods", Some(&ready_pod("p", "old")), None);
         script.users("replicasets", child("new", 0, "b"));
         let (old, new) = raised();
         assert_eq!(script.ours("replicasets", old, new), "");
