@@ -16,7 +16,8 @@ if [ -z "${BIN:-}" ]; then
   BIN=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 fi
 dir=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
+# An API server without its etcd does not end by itself.
+trap 'kill -KILL $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
 port=${PORT:-16553} client=$((${PORT:-16553}+1000)) peer=$((${PORT:-16553}+1001))
 openssl genrsa -out "$dir/sa.key" 2048 2>/dev/null
 echo "admin-token,admin,admin,system:masters" >"$dir/tokens.csv"

@@ -444,7 +444,7 @@ async fn main() -> Outcome<()> {
     let (watching, seen) = (Arc::clone(&cluster), Arc::clone(&pods));
     environment.spawn(async move {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
-        let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=1";
+        let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
         let see = |kind: &str, pod: &Value| {
             let name = text(pod, "/metadata/name").to_owned();
             if kind == "ADDED"
