@@ -12,7 +12,8 @@ if [ -z "${BIN:-}" ]; then
   BIN=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 fi
 dir=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
+# An API server without its etcd does not end by itself.
+trap 'kill -KILL $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
 # ready KUBECONFIG LOG PID...: waits for an API server; one of its processes may have ended (a port in use).
 ready() {
   local kubeconfig=$1 log=$2; shift 2
